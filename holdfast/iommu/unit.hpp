@@ -1,0 +1,149 @@
+// Unit: what the IOMMU core asks of the driver of one IOMMU. vtd/ implements it; others will stand beside it.
+//
+// The driver owns the structures that hardware reads (root, context, PASID tables, queue) and the domain ids of its
+// unit; the core (iommu/) owns devices, groups, domains, records and every decision. A device is named by its source id.
+//
+// Threads: the core calls under its mutex (LockRank::Iommu); a driver takes only its own spinlocks.
+// Failure: a method that returns a Status either did all of it or left hardware and software as they were.
+#pragma once
+
+#include <array>
+#include <span>
+
+#include "holdfast/abi/iommu.hpp"
+#include "holdfast/base/result.hpp"
+#include "holdfast/memory/block_sink.hpp"
+#include "holdfast/pt/table.hpp"
+
+namespace holdfast::iommu {
+
+/// What one unit can do. Also recorded in the attestation: a successor that finds other values does not adopt.
+struct UnitLimits {
+  bool scalable = false;     // translation mode in use: scalable, else legacy
+  u8 iova_bits = 0;          // MGAW
+  u8 levels_mask = 0;        // bit n set: tables of n levels (3, 4, 5)
+  u64 page_sizes = 0;        // bit mask of leaf sizes
+  u32 domain_ids = 0;        // number of domain ids, the reserved ones included
+  bool coherent_tables = false;
+  u64 capability = 0;        // CAP as read
+  u64 extended_capability = 0;
+};
+
+/// One translation as the hardware entry of a device expresses it.
+struct EntrySpec {
+  PhysAddr top;     // top page-table page
+  u8 levels = 0;    // number of levels of that table
+  DomainId did;     // tag of its cached translations on this unit
+
+  constexpr bool operator==(const EntrySpec&) const = default;
+};
+
+/// The hardware entry of a device as it stands in memory.
+struct LiveEntry {
+  enum class State : u8 { Absent, Translating, Other };  // Other: present but not a plain second-stage translation
+  State state = State::Absent;
+  EntrySpec spec;                // valid when Translating
+  std::array<u64, 8> words{};    // the raw entry (legacy context: 2 words, scalable: the 8 of the PASID entry)
+
+  constexpr bool operator==(const LiveEntry&) const = default;
+};
+
+/// What adoption is told of a unit; all of it from records that the core has checked against the preserved map.
+struct UnitAdoption {
+  PhysAddr root_table;
+  std::array<u64, 8> context_tables{};  // bit 2*bus + half: that context table exists and is preserved
+};
+
+/// Says whether a block belongs to what the previous kernel preserved (six loads of the preserved map).
+class PreservedSet {
+ public:
+  [[nodiscard]] virtual bool contains(Block block) const = 0;
+
+ protected:
+  ~PreservedSet() = default;
+};
+
+class Unit {
+ public:
+  [[nodiscard]] virtual PhysAddr register_base() const = 0;
+  [[nodiscard]] virtual u16 segment() const = 0;
+  [[nodiscard]] virtual const UnitLimits& limits() const = 0;
+  [[nodiscard]] virtual bool covers(SourceId device) const = 0;
+
+  // Bring-up, after the unit was found. Exactly one of these three.
+
+  /// No previous state: fresh root table, queue, translation on, everything blocked. If translation is found on
+  /// already it stays on: the new (empty) root is swapped in under it.
+  virtual Status start_fresh() = 0;
+  /// Takes over what hardware walks. Writes nothing that the previous kernel left; checks RTADDR, mode and every root
+  /// and context table named in @p state against @p preserved; then re-bases and starts the queue with TE always set
+  /// and issues one global invalidation. Uses only memory given by the early allocator the driver was created with.
+  /// Errors: Mismatch, Corrupt (state and machine disagree), TimedOut.
+  virtual Status adopt(const UnitAdoption& state, const PreservedSet& preserved) = 0;
+  /// Fallback when adopt() failed: an empty root is swapped in with translation on; every device of the unit is blocked.
+  virtual Status quarantine() = 0;
+
+  // Domain ids. 0 and 1 are never given out (VT-d 6.2.2.1, and Linux's FLPT_DEFAULT_DID).
+
+  virtual Result<DomainId> allocate_did() = 0;
+  /// Errors: OutOfRange (below the dynamic range or beyond the unit's number), Exists (taken already).
+  virtual Status reserve_did(DomainId did) = 0;
+  virtual void release_did(DomainId did) = 0;
+  [[nodiscard]] virtual u32 dids_in_use() const = 0;
+
+  // Entries.
+
+  /// Makes the tables exist that install() needs; afterwards install() and replace() of @p device cannot run out of memory.
+  virtual Status prepare(SourceId device) = 0;
+  /// Blocked -> translating. Busy if the entry is present.
+  virtual Status install(SourceId device, const EntrySpec& to) = 0;
+  /// Translating -> translating with no moment in between: one atomic store, then the invalidations of both tags.
+  /// @p from must be what stands there (Mismatch otherwise).
+  virtual Status replace(SourceId device, const EntrySpec& from, const EntrySpec& to) = 0;
+  /// -> blocked: present bit, flush, then the rest. Fine if blocked already.
+  virtual Status block(SourceId device) = 0;
+  [[nodiscard]] virtual LiveEntry read_entry(SourceId device) const = 0;
+
+  /// After @p gather was filled by a change of a table cached under @p did. Returns when hardware has forgotten.
+  virtual Status invalidate(DomainId did, const pt::Gather& gather) = 0;
+  /// Everything cached under @p did.
+  virtual Status invalidate_domain(DomainId did) = 0;
+
+  // Handover, outgoing.
+
+  /// Root table and every existing context table, once; later calls add context tables created since.
+  virtual Status preserve(BlockSink& sink, abi::iommu::IntelUnit& record) = 0;
+  virtual void unpreserve(BlockSink& sink, abi::iommu::IntelUnit& record) = 0;
+  /// Scalable mode: PASID directory and tables of @p device. Legacy: nothing.
+  virtual Status preserve_device(BlockSink& sink, SourceId device, abi::iommu::IntelDevice& record) = 0;
+  virtual void unpreserve_device(BlockSink& sink, SourceId device, abi::iommu::IntelDevice& record) = 0;
+
+  /// Freeze, before the last consent: the queue answers. Errors: TimedOut, Io.
+  virtual Status check_alive() = 0;
+  /// After the last consent; allocates nothing, cannot fail for memory. Entries of every device of this unit that is not in
+  /// @p keep: present bit, flush, rest; root halves of context tables that are not preserved; one global invalidation;
+  /// queue drained; fault and queue interrupts masked. Translation stays on. A unit without preserved state is cut off
+  /// the same way (its root then blocks everything).
+  virtual Status cut_off(std::span<const SourceId> keep) = 0;
+  /// The jump failed: puts back exactly what cut_off() removed.
+  virtual void reinstate() = 0;
+
+  // Handover, incoming (after adopt(), when memory is up).
+
+  /// Takes ownership of the restored pages: root, context tables, and the PASID tables of each adopted device.
+  /// @p restore is called once per page. Called once.
+  virtual Status take_ownership(BlockRestorer& restore) = 0;
+  /// Scalable mode: checks that the PASID directory of @p device named by its record is the one hardware walks, preserved,
+  /// and of the recorded size. Legacy: nothing.
+  virtual Status adopt_device(SourceId device, const abi::iommu::IntelDevice& record, const PreservedSet& preserved) = 0;
+
+  /// Reads and clears the fault records; returns how many there were. Each is logged with device, address and reason.
+  virtual u32 drain_faults() = 0;
+  /// Hash over everything that hardware reads (entries, registers that matter) and the ids in use.
+  [[nodiscard]] virtual u64 state_hash() const = 0;
+
+ protected:
+  ~Unit() = default;
+};
+
+}  // namespace holdfast::iommu
