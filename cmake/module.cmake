@@ -2,14 +2,21 @@
 #
 # One module of the library, built twice: hf_NAME (plain) and hf_NAME_traced (every hw_store and register access calls
 # the world's step hook). Both are freestanding C++: no exceptions, no RTTI, nothing of an operating system.
-# Sources are holdfast/NAME/**/*.cpp; *_test.cpp become the program NAME_test, linked with the traced build.
-# A module DEPENDS on modules, transitively; its tests may also use the machine model (TEST_LIBRARIES).
+# A module DEPENDS on modules, transitively. Sources are holdfast/NAME/**/*.cpp, sorted by how their names end:
+#
+#   *_test.cpp         the program NAME_test, linked with the traced build
+#   *_thread_test.cpp  the program NAME_thread_test, which also runs under ThreadSanitizer
+#   *_fuzz.cpp         one fuzzer each, linked with the plain build
+#   *_bench.cpp        the program NAME_bench, linked with the plain build
+#   all others         the library
+#
+# The plain libraries that have sources are listed in the global property HOLDFAST_CORE_LIBRARIES.
 function(holdfast_core_module name)
   cmake_parse_arguments(ARG "" "" "DEPENDS;LIBRARIES" ${ARGN})
-  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/holdfast/${name}/*.cpp)
-  set(tests ${sources})
+  file(GLOB_RECURSE files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/holdfast/${name}/*.cpp)
+  set(sources ${files})
   list(FILTER sources EXCLUDE REGEX "_(test|fuzz|bench)\\.cpp$")
-  list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+
   foreach(variant "" "_traced")
     set(library hf_${name}${variant})
     if(sources)
@@ -27,7 +34,37 @@ function(holdfast_core_module name)
     target_link_libraries(${library} ${scope} ${ARG_LIBRARIES})
     target_compile_definitions(${library} ${scope} HOLDFAST_TRACED=$<IF:$<STREQUAL:${variant},>,0,1>)
   endforeach()
-  if(HOLDFAST_TESTS AND tests)
+  if(sources)
+    set_property(GLOBAL APPEND PROPERTY HOLDFAST_CORE_LIBRARIES hf_${name})
+  endif()
+
+  if(HOLDFAST_TESTS)
+    holdfast_module_programs(${name} "${files}")
+  endif()
+endfunction()
+
+function(holdfast_module_programs name files)
+  set(tests ${files})
+  list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
+  set(thread_tests ${tests})
+  list(FILTER tests EXCLUDE REGEX "_thread_test\\.cpp$")
+  list(FILTER thread_tests INCLUDE REGEX "_thread_test\\.cpp$")
+  if(tests)
     holdfast_test(${name}_test SOURCES ${tests} LIBRARIES hf_${name}_traced)
+  endif()
+  if(thread_tests)
+    holdfast_test(${name}_thread_test SOURCES ${thread_tests} LIBRARIES hf_${name}_traced)
+  endif()
+
+  list(FILTER files INCLUDE REGEX "_(fuzz|bench)\\.cpp$")
+  set(benches ${files})
+  list(FILTER benches INCLUDE REGEX "_bench\\.cpp$")
+  list(FILTER files INCLUDE REGEX "_fuzz\\.cpp$")
+  foreach(source ${files})
+    cmake_path(GET source STEM fuzzer)
+    holdfast_fuzzer(${fuzzer} SOURCES ${source} LIBRARIES hf_${name})
+  endforeach()
+  if(benches)
+    holdfast_bench(${name}_bench SOURCES ${benches} LIBRARIES hf_${name})
   endif()
 endfunction()

@@ -1,0 +1,10 @@
+# ccache, when it is installed, stands before the compiler. Nothing depends on it.
+find_program(HOLDFAST_CCACHE ccache)
+mark_as_advanced(HOLDFAST_CCACHE)
+if(HOLDFAST_CCACHE)
+  foreach(language C CXX)
+    if(NOT DEFINED CMAKE_${language}_COMPILER_LAUNCHER)
+      set(CMAKE_${language}_COMPILER_LAUNCHER ${HOLDFAST_CCACHE})
+    endif()
+  endforeach()
+endif()
