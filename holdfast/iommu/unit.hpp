@@ -63,6 +63,15 @@ class PreservedSet {
   ~PreservedSet() = default;
 };
 
+/// Called for each present entry of a unit.
+class EntryVisitor {
+ public:
+  virtual void entry(SourceId device) = 0;
+
+ protected:
+  ~EntryVisitor() = default;
+};
+
 class Unit {
  public:
   [[nodiscard]] virtual PhysAddr register_base() const = 0;
@@ -103,6 +112,9 @@ class Unit {
   /// -> blocked: present bit, flush, then the rest. Fine if blocked already.
   virtual Status block(SourceId device) = 0;
   [[nodiscard]] virtual LiveEntry read_entry(SourceId device) const = 0;
+  /// Every device whose context entry is present, whatever it says. After adopt(): those without a record get blocked.
+  /// @p visitor may block the device it is told of.
+  virtual void for_each_present_entry(EntryVisitor& visitor) const = 0;
 
   /// After @p gather was filled by a change of a table cached under @p did. Returns when hardware has forgotten.
   virtual Status invalidate(DomainId did, const pt::Gather& gather) = 0;
