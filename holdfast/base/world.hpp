@@ -42,6 +42,14 @@ struct TouchCounts {
   constexpr bool operator==(const TouchCounts&) const = default;
 };
 
+/// What devices may do to a range of memory, as the kernel tells the machine's owner.
+enum class GuestMemory : u8 {
+  Granted,      // devices may write it
+  Preserved,    // and may go on doing so after the jump
+  Unpreserved,  // the promise of Preserved is taken back; still granted
+  Revoked,      // no device may write it any more
+};
+
 struct ThreadLocks;  // base/locks.hpp
 
 class World {
@@ -66,6 +74,10 @@ class World {
 
   /// Marks a milestone. @p touched is meaningful for the phases of the blackout.
   virtual void phase(Phase phase, const TouchCounts& touched) = 0;
+
+  /// Tells the machine's owner which memory devices may write: a referee's ground truth, no effect on the kernel.
+  /// Ranges are whole pages. At Phase::BootEntry everything that is granted but not preserved is dropped.
+  virtual void guest_memory(PhysRange, GuestMemory) {}
 
   /// The descriptor of the ELF note "Holdfast" of the image that jump() would enter.
   /// Errors: NotFound (no image staged), Invalid (not an ELF with that note), TooBig (@p buffer too small).

@@ -74,8 +74,8 @@ enum class FaultReason : u8 {
   SecondStageReserved = 0x7a,
   SecondStagePointerInvalid = 0x7b,
   ScalableNotCanonical = 0x80,
-  ScalableBeyondHardware = 0x83,
-  ScalableBeyondWidth = 0x84,  // beyond the width of the second stage
+  ScalableBeyondWidth = 0x83,        // beyond the width of the entry, or MGAW
+  SecondStageBeyondWidth = 0x84,     // an address that a first stage put out, nested
   ScalableWriteNotPermitted = 0x85,
   ScalableReadNotPermitted = 0x86,
   ScalableInterruptAddress = 0x87,

@@ -226,15 +226,14 @@ using Iqei = Field<3, 0>;      // why the queue stopped
 }  // namespace iqer
 using Iqer = Bits<64, iqer::Icesid, iqer::Itesid, Reserved<31, 4>, iqer::Iqei>;
 enum class QueueError : u8 {
-  None = 0,
-  Unknown = 1,          // not reported
-  InvalidTail = 2,      // tail not aligned to the descriptor width
-  DescriptorFetch = 3,  // the descriptor could not be read
-  InvalidType = 4,
-  ReservedField = 5,
-  InvalidWidth = 6,      // descriptor width and mode do not go together
-  UnalignedTail = 7,     // queue tail beyond or off its queue
-  InvalidTtm = 8,        // descriptor not valid in this translation table mode
+  None = 0,  // or not reported
+  InvalidTail = 1,
+  DescriptorFetch = 2,  // the descriptor could not be read
+  InvalidType = 3,
+  ReservedField = 4,
+  InvalidWidth = 5,   // IQA.DW that the unit does not support
+  UnalignedTail = 6,  // 256-bit descriptors, tail at an odd 128-bit slot
+  InvalidTtm = 7,     // a descriptor that the current translation table mode does not have
 };
 
 /// 11.4.10 Interrupt Remapping Table Address (64).
