@@ -5,7 +5,7 @@
 //   if (value.get<gsts::Tes>()) ...        auto next = value.with<gsts::Tes>(1);
 //
 // A declaration that leaves a bit unnamed, names one twice, is out of order, or lets a field cross a word does not
-// compile. Reserved fields have no reader and no writer; reserved_bits() gives their mask for checking untrusted entries.
+// compile. Reserved fields have no reader and no writer; reserved_bits() is their mask, to check untrusted entries.
 #pragma once
 
 #include <array>
@@ -67,7 +67,7 @@ class Bits {
   static constexpr unsigned width = Width;
   static constexpr unsigned word_count = Width < 64 ? 1 : Width / 64;
   using Word = std::conditional_t<Width == 8, u8,
-               std::conditional_t<Width == 16, u16, std::conditional_t<Width == 32, u32, u64>>>;
+                                  std::conditional_t<Width == 16, u16, std::conditional_t<Width == 32, u32, u64>>>;
   using Words = std::array<Word, word_count>;
 
   constexpr Bits() = default;

@@ -29,10 +29,10 @@ TEST(Bits, NamesEveryReservedBit) {
 }
 
 TEST(Bits, RefusesADeclarationThatDoesNotCoverEveryBitOnce) {
-  static_assert(!detail::covers_exactly<32, Field<31, 9>, Field<7, 0>>());   // bit 8 is nobody's
-  static_assert(!detail::covers_exactly<32, Field<31, 8>, Field<8, 0>>());   // bit 8 is two's
-  static_assert(!detail::covers_exactly<32, Field<7, 0>, Field<31, 8>>());   // wrong order
-  static_assert(!detail::covers_exactly<32, Field<31, 1>>());                // bit 0 is nobody's
+  static_assert(!detail::covers_exactly<32, Field<31, 9>, Field<7, 0>>());  // bit 8 is nobody's
+  static_assert(!detail::covers_exactly<32, Field<31, 8>, Field<8, 0>>());  // bit 8 is two's
+  static_assert(!detail::covers_exactly<32, Field<7, 0>, Field<31, 8>>());  // wrong order
+  static_assert(!detail::covers_exactly<32, Field<31, 1>>());               // bit 0 is nobody's
   static_assert(detail::covers_exactly<128, Field<127, 64>, Reserved<63, 0>>());
 }
 

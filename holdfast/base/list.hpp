@@ -1,4 +1,4 @@
-// Intrusive doubly linked list. An element is on at most one list per hook; the list owns nothing and allocates nothing.
+// Intrusive doubly linked list. An element is on at most one list per hook; the list owns and allocates nothing.
 //
 //   struct Device { ListHook group_link; ... };     List<Device, &Device::group_link> devices;
 #pragma once
@@ -16,7 +16,7 @@ struct ListHook {
   [[nodiscard]] bool linked() const { return next != nullptr; }
 };
 
-template <class T, ListHook T::*Hook>
+template <class T, ListHook T::* Hook>
 class List {
  public:
   List() { x_head.next = x_head.prev = &x_head; }

@@ -15,7 +15,8 @@ namespace holdfast {
 }
 
 /// Checked in every build: an invariant whose breach would corrupt memory or let a device through.
-inline void verify_invariant(bool holds, const char* what, std::source_location site = std::source_location::current()) {
+inline void verify_invariant(bool holds, const char* what,
+                             std::source_location site = std::source_location::current()) {
   if (!holds) panic(what, site);
 }
 

@@ -18,34 +18,34 @@ namespace holdfast {
 /// Values are Linux errno numbers (asm-generic/errno.h).
 enum class Code : u8 {
   Ok = 0,
-  NotPermitted = 1,        // EPERM
-  NotFound = 2,            // ENOENT
-  Io = 5,                  // EIO
-  NoAddress = 6,           // ENXIO
-  TooBig = 7,              // E2BIG
-  BadFd = 9,               // EBADF
-  Again = 11,              // EAGAIN
-  NoMemory = 12,           // ENOMEM
-  AccessDenied = 13,       // EACCES
-  Fault = 14,              // EFAULT
-  Busy = 16,               // EBUSY
-  Exists = 17,             // EEXIST
-  NoDevice = 19,           // ENODEV
-  Invalid = 22,            // EINVAL
-  TooManyFiles = 24,       // EMFILE
-  NotIoctl = 25,           // ENOTTY
-  NoSpace = 28,            // ENOSPC
-  OutOfRange = 34,         // ERANGE
-  NoData = 61,             // ENODATA
-  Overflow = 75,           // EOVERFLOW
-  BadFdState = 77,         // EBADFD
-  MessageSize = 90,        // EMSGSIZE
-  UnknownVersion = 93,     // EPROTONOSUPPORT: written by a kernel that this one cannot read
-  NotSupported = 95,       // EOPNOTSUPP
-  AddressInUse = 98,       // EADDRINUSE
-  TimedOut = 110,          // ETIMEDOUT
-  Mismatch = 116,          // ESTALE: incoming state and the machine disagree
-  Corrupt = 117,           // EUCLEAN: incoming state contradicts itself
+  NotPermitted = 1,     // EPERM
+  NotFound = 2,         // ENOENT
+  Io = 5,               // EIO
+  NoAddress = 6,        // ENXIO
+  TooBig = 7,           // E2BIG
+  BadFd = 9,            // EBADF
+  Again = 11,           // EAGAIN
+  NoMemory = 12,        // ENOMEM
+  AccessDenied = 13,    // EACCES
+  Fault = 14,           // EFAULT
+  Busy = 16,            // EBUSY
+  Exists = 17,          // EEXIST
+  NoDevice = 19,        // ENODEV
+  Invalid = 22,         // EINVAL
+  TooManyFiles = 24,    // EMFILE
+  NotIoctl = 25,        // ENOTTY
+  NoSpace = 28,         // ENOSPC
+  OutOfRange = 34,      // ERANGE
+  NoData = 61,          // ENODATA
+  Overflow = 75,        // EOVERFLOW
+  BadFdState = 77,      // EBADFD
+  MessageSize = 90,     // EMSGSIZE
+  UnknownVersion = 93,  // EPROTONOSUPPORT: written by a kernel that this one cannot read
+  NotSupported = 95,    // EOPNOTSUPP
+  AddressInUse = 98,    // EADDRINUSE
+  TimedOut = 110,       // ETIMEDOUT
+  Mismatch = 116,       // ESTALE: incoming state and the machine disagree
+  Corrupt = 117,        // EUCLEAN: incoming state contradicts itself
 };
 
 /// Linux errno, positive; 0 for Ok.
@@ -113,22 +113,20 @@ using Status = Result<void>;
 #define HOLDFAST_CONCAT(a, b) HOLDFAST_CONCAT2(a, b)
 
 /// Leaves the enclosing function with the error of @p expr, if it has one.
-#define TRY(expr)                                          \
-  do {                                                     \
-    if (auto try_result_ = (expr); !try_result_.ok())      \
-      return ::holdfast::Error{try_result_.code()};        \
+#define TRY(expr)                                                                                   \
+  do {                                                                                              \
+    if (auto try_result_ = (expr); !try_result_.ok()) return ::holdfast::Error{try_result_.code()}; \
   } while (false)
 
 /// TRY_ASSIGN(auto x, expr): declares or assigns x from the value of @p expr, or leaves with its error.
 #define TRY_ASSIGN(target, ...) HOLDFAST_TRY_ASSIGN(HOLDFAST_CONCAT(try_assign_, __LINE__), target, __VA_ARGS__)
-#define HOLDFAST_TRY_ASSIGN(name, target, ...)             \
-  auto name = (__VA_ARGS__);                               \
-  if (!name.ok()) return ::holdfast::Error{name.code()};   \
+#define HOLDFAST_TRY_ASSIGN(name, target, ...)           \
+  auto name = (__VA_ARGS__);                             \
+  if (!name.ok()) return ::holdfast::Error{name.code()}; \
   target = std::move(name).value()
 
 /// For a call that cannot fail; @p why says why.
-#define MUST(expr, why)                                    \
-  do {                                                     \
-    if (auto must_result_ = (expr); !must_result_.ok())    \
-      ::holdfast::panic(why);                              \
+#define MUST(expr, why)                                                         \
+  do {                                                                          \
+    if (auto must_result_ = (expr); !must_result_.ok()) ::holdfast::panic(why); \
   } while (false)

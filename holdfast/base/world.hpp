@@ -20,15 +20,15 @@ enum class LogLevel : u8 { Debug, Info, Warning, Error };
 
 /// Milestones of a live update, told to the world as they pass so that the machine, not the kernel, measures.
 enum class Phase : u8 {
-  FreezeBegin,    // reboot was called; everything from here to LastConsent may still be refused
-  LastConsent,    // the blackout begins
-  CutOffDone,     // unpreserved devices are blocked
-  JumpBegin,      // last act of the old kernel
-  JumpFailed,     // the jump came back: the old kernel is in service again
-  BootEntry,      // first act of the new kernel
-  AdoptionDone,   // every unit is adopted or blocked: the blackout ends
-  VerifyDone,     // every incoming domain is verified or quarantined
-  LiveBootDone,   // the new kernel takes calls
+  FreezeBegin,   // reboot was called; everything from here to LastConsent may still be refused
+  LastConsent,   // the blackout begins
+  CutOffDone,    // unpreserved devices are blocked
+  JumpBegin,     // last act of the old kernel
+  JumpFailed,    // the jump came back: the old kernel is in service again
+  BootEntry,     // first act of the new kernel
+  AdoptionDone,  // every unit is adopted or blocked: the blackout ends
+  VerifyDone,    // every incoming domain is verified or quarantined
+  LiveBootDone,  // the new kernel takes calls
 };
 
 /// What was touched while the blackout lasted. Equal for a small and for a huge mapping.
