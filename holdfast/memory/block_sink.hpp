@@ -1,0 +1,35 @@
+// BlockSink and BlockRestorer: how the modules below speak of handing memory over, without knowing the handover. kho/ implements
+// both: what goes out to the next kernel, and what came in from the previous one.
+//
+// Threads and failure: the implementer's (both may sleep).
+#pragma once
+
+#include "holdfast/base/result.hpp"
+
+namespace holdfast {
+
+/// The set of blocks that the next kernel finds untouched. A set: preserving twice is preserving once.
+class BlockSink {
+ public:
+  /// Errors: Invalid (misaligned, order above 10, overlaps scratch), NoMemory; the set is then as it was.
+  virtual Status preserve(Block block) = 0;
+  /// Of a block that is not in the set: no effect.
+  virtual void unpreserve(Block block) = 0;
+  [[nodiscard]] virtual bool contains(Block block) const = 0;
+
+ protected:
+  ~BlockSink() = default;
+};
+
+/// Hands each incoming block to its new owner, exactly once.
+class BlockRestorer {
+ public:
+  /// From now on the block that starts at @p start is the caller's, as if allocated with Buddy::allocate(order).
+  /// Error: NotFound (never preserved, or restored already).
+  virtual Result<Block> restore(PhysAddr start) = 0;
+
+ protected:
+  ~BlockRestorer() = default;
+};
+
+}  // namespace holdfast
