@@ -1,0 +1,57 @@
+// RadixMap: the outgoing set of preserved blocks, held in the very pages that the next kernel reads (abi/kho.hpp).
+//
+// Contract: every page reachable from the root is a valid node at all times; no node but the root is ever empty.
+// reserve() makes the path of a key and is the only call that can fail; it leaves no trace when it does. insert() after
+// a successful reserve() cannot fail. All of them are O(levels), erase() plus one scan of the leaf page.
+// Threads: none of its own, Handover locks. Failure: NoMemory.
+#pragma once
+
+#include "holdfast/abi/kho.hpp"
+#include "holdfast/base/result.hpp"
+#include "holdfast/kho/visitor.hpp"
+#include "holdfast/memory/memory.hpp"
+
+namespace holdfast::kho {
+
+class RadixMap {
+ public:
+  explicit RadixMap(Memory& memory) : x_memory(memory) {}
+  RadixMap(const RadixMap&) = delete;
+  RadixMap& operator=(const RadixMap&) = delete;
+
+  /// Makes the root. Errors: NoMemory.
+  Status open();
+  /// Frees every node.
+  void close();
+
+  /// Makes the nodes on the way to @p key. Errors: NoMemory, and then no node was added.
+  Status reserve(u64 key);
+  /// Frees the empty nodes on the way to @p key.
+  void prune(u64 key);
+  /// After reserve(key). Setting a key twice is silent.
+  void insert(u64 key);
+  /// Also frees the nodes that became empty. Harmless for a key that is not in the set.
+  void erase(u64 key);
+  [[nodiscard]] bool contains(u64 key) const;
+  /// By rising key.
+  void for_each(Visitor<u64> visit) const;
+
+  [[nodiscard]] PhysAddr root() const { return x_root; }
+  [[nodiscard]] u64 count() const { return x_count; }
+  [[nodiscard]] u64 node_count() const { return x_nodes; }
+
+ private:
+  using Node = abi::kho::radix::Node;
+  using Bitmap = abi::kho::radix::Bitmap;
+  [[nodiscard]] Node* node(PhysAddr page) const { return x_memory.map.at<Node>(page); }
+  [[nodiscard]] Bitmap* find_bitmap(u64 key) const;
+  void visit_node(PhysAddr page, unsigned level, u64 prefix, const Visitor<u64>& visit) const;
+  void free_node(PhysAddr page, unsigned level);
+
+  Memory& x_memory;
+  PhysAddr x_root;
+  u64 x_count = 0;
+  u64 x_nodes = 0;
+};
+
+}  // namespace holdfast::kho
