@@ -1,0 +1,24 @@
+"""Reads <build>/programs.tsv, the list that cmake/programs.cmake writes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Program:
+    kind: str  # test, check, fuzzer, bench
+    name: str
+    labels: frozenset
+    timeout_s: int
+    acceptance: tuple
+    command: tuple
+
+
+def read_programs(build):
+    programs = []
+    for line in (Path(build) / "programs.tsv").read_text().splitlines():
+        kind, name, labels, timeout, acceptance, *command = line.split("\t")
+        programs.append(
+            Program(kind, name, frozenset(labels.split(",")), int(timeout), tuple(acceptance.split()), tuple(command))
+        )
+    return programs
