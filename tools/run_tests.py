@@ -115,8 +115,8 @@ class Runner:
         if program.kind == "check":
             return self.run_check(program)
         count = self.shares(program)
-        stem = self.folder / f"{program.name}.{index}"
-        json_path, output_path = stem.with_suffix(f".{index}.json"), stem.with_suffix(f".{index}.txt")
+        json_path = self.folder / f"{program.name}.{index}.json"
+        output_path = self.folder / f"{program.name}.{index}.txt"
         json_path.unlink(missing_ok=True)
         environment = {"GTEST_TOTAL_SHARDS": str(count), "GTEST_SHARD_INDEX": str(index)}
         command = [*program.command, f"--gtest_output=json:{json_path}", "--gtest_color=no"]
@@ -241,7 +241,7 @@ def main():
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("filters", nargs="*")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     try:
         programs = [p for p in read_programs(args.build) if p.kind in ("test", "check")]
     except FileNotFoundError:
