@@ -56,11 +56,13 @@ class TableArena {
 
  private:
   [[nodiscard]] std::size_t find_block(PhysAddr page) const;
-  [[nodiscard]] u64 unused_pages() const { return x_blocks.size() * pages_per_block - x_pages; }
+  /// Pages of our blocks that nobody has; page mode: pages set aside by reserve().
+  [[nodiscard]] u64 unused_pages() const;
   Status add_block();
+  Status add_spare();
+  PhysAddr take_spare();
   void drop_block(std::size_t index);
-  void drop_unused_blocks();
-  PhysAddr take_page();
+  void drop_surplus();
 
   Memory& x_memory;
   TableMode x_mode;
@@ -70,7 +72,8 @@ class TableArena {
   mutable std::size_t x_last = 0;  // block that find_block() found last
   u64 x_pages = 0;
   u64 x_reserved = 0;
-  u64 x_spare = 0;            // page mode: reserved pages, chained through Frame::link as address + 1
+  u64 x_spare_pages = 0;      // page mode: length of the chain
+  PhysAddr x_spare;           // page mode: reserved pages, chained through Frame::link; 0 ends the chain
 };
 
 }  // namespace holdfast
