@@ -1,0 +1,234 @@
+// Core: devices, domains and units; what of them crosses a jump; what of them is believed after one.
+//
+// Order of a kernel's life.
+//   Cold: add_unit()..., start_fresh(), register_device()...
+//   Live: (a) add_unit()..., adopt(): scratch memory only, nothing of the previous kernel is written; the blackout ends.
+//         (b) claim_restored(), register_device()..., devices_enumerated(): ownership is claimed before anyone can bind.
+//         (c) verify(): from here on restored domains can be found, compared and replaced.
+//   Outgoing: preserve_domain(), preserve_device(); prepare_freeze(), cut_off(), jump; reinstate() if it returns.
+//
+// Trust: whatever came in is checked before it is used; what is bad costs the object that it belongs to (quarantine: the
+// device is blocked, named in the log and in quarantined()), nothing else. Policy::Panic turns that into a panic.
+//
+// Threads: every call takes one Mutex (LockRank::Iommu) and may sleep. Failure: a call that answers an error changed
+// nothing, records, counts and preserved set included, unless it says otherwise.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "holdfast/abi/attest.hpp"
+#include "holdfast/abi/iommu.hpp"
+#include "holdfast/base/locks.hpp"
+#include "holdfast/iommu/device.hpp"
+#include "holdfast/iommu/domain.hpp"
+#include "holdfast/iommu/incoming.hpp"
+#include "holdfast/iommu/outgoing.hpp"
+#include "holdfast/iommu/unit.hpp"
+#include "holdfast/kho/handover.hpp"
+#include "holdfast/kho/visitor.hpp"
+#include "holdfast/luo/flb.hpp"
+
+namespace holdfast::iommu {
+
+enum class QuarantinePolicy : u8 { Quarantine, Panic };
+
+struct CoreOptions {
+  TableMode table_mode = TableMode::Arena;  // of every domain; decides the version of the records
+  QuarantinePolicy policy = QuarantinePolicy::Quarantine;
+};
+
+/// What adopt() found, for the log and for tests.
+struct AdoptionReport {
+  u32 units_adopted = 0;
+  u32 units_fresh = 0;
+  u32 units_quarantined = 0;
+  u32 devices_adopted = 0;
+  u32 devices_quarantined = 0;
+  u32 entries_blocked = 0;  // present in hardware, with no record
+};
+
+class Core {
+ public:
+  static constexpr std::size_t max_units = 64;
+
+  Core(Memory& memory, kho::Handover& handover, const CoreOptions& options = {});
+  Core(const Core&) = delete;
+  Core& operator=(const Core&) = delete;
+
+  [[nodiscard]] const CoreOptions& options() const { return x_options; }
+
+  // Bring-up.
+
+  /// Errors: Exists (same register base), NoSpace.
+  Status add_unit(Unit& unit);
+  /// Cold boot: every unit starts with everything blocked. A unit that does not start gets no devices; the first error
+  /// is answered after all were tried.
+  Status start_fresh();
+  /// Live boot (a). Reads no page table and no block list. A unit is adopted, quarantined or (never known before)
+  /// started fresh; each present entry without a good record is blocked. Error: NoMemory (scratch; nothing was started).
+  /// Other failures are the objects': see quarantined().
+  Status adopt(const kho::IncomingMap& incoming, EarlyAllocator& early);
+  /// Live boot (b), once memory is open and the incoming map is claimed. The units take their pages over, each exactly
+  /// once; domain objects are made. A second call does what the first could not. Error: NoMemory.
+  Status claim_restored();
+  /// Live boot (b), after the PCI walk: incoming devices that were not found lose their entries and domains.
+  void devices_enumerated();
+  /// Live boot (c). A domain that fails is quarantined and its devices are blocked. Error: NoMemory; may be repeated.
+  Status verify();
+
+  [[nodiscard]] const AdoptionReport& adoption_report() const { return x_report; }
+  /// Live-update number of the jump that the incoming attestation was written for; nothing if there is none.
+  [[nodiscard]] std::optional<u64> incoming_generation() const { return x_incoming.generation(); }
+  /// Everything that was not believed, by name and reason.
+  void for_each_quarantined(kho::Visitor<const Quarantined&> visit) const;
+
+  // Devices.
+
+  /// A device that the previous kernel preserved comes back attached and owned by its token; one whose identity is not
+  /// the attested one is quarantined (and is not an error). Errors: NoDevice (no unit covers it, or its unit does not
+  /// work), Exists, NoMemory.
+  Result<Device*> register_device(const DeviceIdentity& identity);
+  /// Blocks it. Errors: Busy (owned or preserved), and those of Unit::block.
+  Status unregister_device(Device& device);
+  [[nodiscard]] Result<Device*> find_device(u16 segment, SourceId id) const;
+  void for_each_device(kho::Visitor<Device&> visit) const;
+
+  /// @p token: the token under which @p owner was preserved by the previous kernel, if it was. Claiming again is fine.
+  /// Errors: Busy (another owner), NotPermitted (restored, and not under this token), Corrupt (quarantined).
+  Status claim_owner(Device& device, const void* owner, std::optional<u64> token = std::nullopt);
+  /// No effect when @p owner is not the owner. A restored device stays reserved for its token while it is attached to
+  /// its restored domain.
+  void release_owner(Device& device, const void* owner);
+
+  /// Blocked -> @p domain, or from one domain to another with no moment in between. The same domain again is fine.
+  /// Errors: Busy (device or domain preserved), Corrupt (device quarantined), NotSupported (shared device; a restored domain
+  /// takes no device), Invalid (the unit cannot walk these tables), NoSpace (domain ids), NoMemory, TimedOut, Io.
+  Status attach(Device& device, Domain& domain);
+  /// -> blocked. Fine if blocked already. Errors: Busy (preserved), TimedOut, Io.
+  Status detach(Device& device);
+
+  // Domains.
+
+  /// Levels and width as the unit of @p limits_from allows. Errors: Invalid (no usable level or page size), NoMemory.
+  Result<Domain*> create_domain(const Device& limits_from, const DomainOptions& options);
+  /// Frees tables and object; of a restored domain its incoming pages. Errors: Busy (attached or preserved), TimedOut
+  /// or Io (the flush failed: nothing was freed).
+  Status destroy_domain(Domain& domain);
+  /// All or nothing. Errors: Busy (preserved), NotSupported (restored), those of pt::Table::map, TimedOut, Io (the flush failed
+  /// after the change: it is owed and tried again by the next call).
+  Status map(Domain& domain, Iova iova, std::span<const PhysRange> runs, pt::Prot prot,
+             Iova* first_collision = nullptr);
+  /// Bytes unmapped. When it returns, hardware has forgotten. Errors as map().
+  Result<u64> unmap(Domain& domain, Iova iova, u64 length);
+  /// Errors: those of pt::Reader::lookup, NotSupported (not verified).
+  [[nodiscard]] Result<pt::Translation> lookup(const Domain& domain, Iova iova) const;
+  /// First IOVA that @p from maps and @p to does not map identically (same address, at least the same permissions).
+  /// Error: NotSupported (one of them is not verified).
+  [[nodiscard]] Result<std::optional<Iova>> compare(const Domain& from, const Domain& to) const;
+  /// The restored domain of the previous kernel's record. Errors: NotFound (no such record, or freed), Again (not verified
+  /// yet), Corrupt (quarantined).
+  [[nodiscard]] Result<Domain*> find_restored(PhysAddr record) const;
+
+  // Handover, outgoing.
+
+  /// The FLBs that handlers of files that need IOMMU state depend on. Both are preserved before the first domain.
+  [[nodiscard]] luo::Flb& records_flb() { return x_records_flb; }
+  [[nodiscard]] luo::Flb& attest_flb() { return x_attest_flb; }
+
+  /// From here the domain cannot change. A restored domain is passed on: same tables, new record. Answers the address of
+  /// its record. Errors: Busy (already), Invalid (no FLB), Corrupt (quarantined), Again (not verified), NotSupported,
+  /// NoMemory.
+  Result<PhysAddr> preserve_domain(Domain& domain);
+  /// No effect when not preserved. Error: Busy (a preserved device refers to it).
+  Status unpreserve_domain(Domain& domain);
+  /// The device's attachment crosses. Errors: Busy (already), NotSupported (shared), Corrupt (quarantined), Invalid (not
+  /// owned, not attached, or its domain is not preserved), NoMemory, those of Unit::preserve_device.
+  Status preserve_device(Device& device, u64 owner_token);
+  /// No effect when not preserved. Works also when the owner is gone.
+  void unpreserve_device(Device& device);
+
+  /// Open flags and mode of a preserved memfd, for which the attestation has room. Errors: Invalid (no FLB), NoMemory.
+  Status attest_memfd(PhysAddr record, u32 open_flags, u32 mode);
+  void forget_memfd(PhysAddr record);
+  /// What the previous kernel attested of a memfd record. Errors: NotFound, Corrupt.
+  [[nodiscard]] Result<abi::attest::MemfdAttest> find_memfd(PhysAddr record) const;
+
+  // Freeze and jump. Between prepare_freeze() and its end (abandon_freeze(), reinstate() or the jump) no other call.
+
+  /// Before the last consent: everything that can fail. @p generation: live-update number of the jump.
+  /// Errors: TimedOut, Io (a queue does not answer), NoMemory.
+  Status prepare_freeze(u64 generation);
+  /// The freeze was refused after prepare_freeze() and before cut_off().
+  void abandon_freeze();
+  /// After the last consent: blocks every device that is not preserved, copies the live entries into the attestation.
+  /// Allocates nothing. Errors: TimedOut, Io: everything is reinstated, the freeze abandoned.
+  Status cut_off();
+  /// The jump came back.
+  void reinstate();
+
+  // Handover, incoming.
+
+  /// The administrator gave it up, or it is not wanted: blocked, detached, nobody's; a quarantine ends.
+  /// Errors: Busy (preserved), TimedOut, Io.
+  Status drop_device(Device& device);
+  /// Drops every device attached to the restored domain of @p record and frees it. NotFound is success: nothing is left.
+  Status drop_domain(PhysAddr record);
+
+  /// Hash over devices, domains, records, counts, table bytes and units. Equal states, equal hashes.
+  [[nodiscard]] u64 state_hash() const;
+
+ private:
+  struct UnitState {
+    Unit* unit = nullptr;
+    bool working = false;         // it translates or blocks as told
+    bool adopted = false;         // with the previous kernel's root
+    bool owns_tables = false;     // take_ownership() is done
+    u32 preserved_devices = 0;    // outgoing
+    PhysAddr record;              // outgoing iommu::Unit record
+    PhysAddr attest;
+    bool cut_off = false;
+  };
+
+  /// Flb that calls back into the core.
+  class RecordsFlb final : public luo::Flb {
+   public:
+    explicit RecordsFlb(Core& core) : x_core(core) {}
+    [[nodiscard]] std::string_view compatible() const override { return abi::iommu::compatible; }
+    Result<u64> preserve() override;
+    void unpreserve() override;
+    void finish() override;
+
+   private:
+    Core& x_core;
+  };
+  class AttestFlb final : public luo::Flb {
+   public:
+    explicit AttestFlb(Core& core) : x_core(core) {}
+    [[nodiscard]] std::string_view compatible() const override { return abi::attest::compatible; }
+    Result<u64> preserve() override;
+    void unpreserve() override;
+    void finish() override;
+
+   private:
+    Core& x_core;
+  };
+
+  Memory& x_memory;
+  kho::Handover& x_handover;
+  CoreOptions x_options;
+  mutable Mutex x_mutex;
+  std::array<UnitState, max_units> x_units{};
+  std::size_t x_unit_count = 0;
+  List<Device, &Device::x_core_link> x_devices;
+  List<Domain, &Domain::x_core_link> x_domains;
+  Outgoing x_outgoing;
+  Incoming x_incoming;
+  AdoptionReport x_report;
+  RecordsFlb x_records_flb;
+  AttestFlb x_attest_flb;
+  Vec<SourceId> x_keep;  // prepare_freeze(): preserved devices, unit by unit
+  u64 x_generation = 0;  // of the freeze
+};
+
+}  // namespace holdfast::iommu

@@ -1,0 +1,80 @@
+// Domain: one address space of devices: a page table and, on each unit where a device is attached, a domain id.
+//
+// Two kinds. A live domain is made by Core::create_domain() and can be changed. A restored domain is what the previous
+// kernel left: devices translate through it, and that is all; it can be read for comparison, passed on and freed.
+// Contract: changes go through the Core; destroyed by Core::destroy_domain() when no device is attached any more.
+#pragma once
+
+#include <string_view>
+
+#include "holdfast/base/list.hpp"
+#include "holdfast/base/types.hpp"
+#include "holdfast/iommu/device.hpp"
+#include "holdfast/pt/restored_table.hpp"
+#include "holdfast/pt/table.hpp"
+
+namespace holdfast::iommu {
+
+struct DomainOptions {
+  u64 page_sizes = 0;               // leaf sizes allowed, 0 = all that the unit can
+  TableMode mode = TableMode::Arena;
+};
+
+/// A domain on a unit: the tag of its cached translations there.
+struct UnitLink {
+  Unit* unit = nullptr;
+  DomainId did;
+  u32 devices = 0;  // attached there; 0 only while a flush is still owed
+  ListHook link;
+};
+
+class Domain {
+ public:
+  enum class Kind : u8 {
+    Live,
+    Unverified,   // restored; its tables were not looked at yet
+    Restored,     // restored and verified
+    Quarantined,  // restored, and not to be trusted: its devices are blocked; it can only be freed, by block
+  };
+
+  Domain() = default;
+  Domain(const Domain&) = delete;
+  Domain& operator=(const Domain&) = delete;
+
+  [[nodiscard]] Kind kind() const { return x_kind; }
+  [[nodiscard]] bool is_live() const { return x_kind == Kind::Live; }
+  [[nodiscard]] const pt::TableConfig& config() const { return x_config; }
+  [[nodiscard]] PhysAddr top() const { return x_top; }
+  /// Devices attached now.
+  [[nodiscard]] u32 attachments() const { return x_attachments; }
+  /// Recorded for the next kernel: map, unmap and attach answer Busy.
+  [[nodiscard]] bool is_preserved() const { return x_record.value != 0; }
+  /// Outgoing record of a preserved domain.
+  [[nodiscard]] PhysAddr record() const { return x_record; }
+  /// The previous kernel's record of a restored domain; 0 for a live one.
+  [[nodiscard]] PhysAddr restored_record() const { return x_restored_record; }
+  /// Why it is quarantined; empty otherwise.
+  [[nodiscard]] std::string_view reason() const { return x_reason; }
+
+ private:
+  friend class Core;
+
+  Kind x_kind = Kind::Live;
+  pt::TableConfig x_config{};
+  PhysAddr x_top;
+  pt::Table* x_table = nullptr;             // Live
+  pt::Gather x_gather;                      // of x_table; not empty between calls only while a flush is owed
+  pt::RestoredTable* x_restored = nullptr;  // restored kinds, from Core::verify() on; nullptr if the block list is bad
+  std::string_view x_reason;
+  u32 x_attachments = 0;
+  u32 x_preserved_devices = 0;
+  PhysAddr x_restored_record;
+  PhysAddr x_record;
+  PhysAddr x_attest;
+  PhysAddr x_block_list;
+  List<UnitLink, &UnitLink::link> x_links;
+  List<Device, &Device::x_domain_link> x_devices;
+  ListHook x_core_link;
+};
+
+}  // namespace holdfast::iommu
