@@ -1,0 +1,80 @@
+#include "holdfast/vtd/entry_format.hpp"
+
+namespace holdfast::vtd {
+
+namespace {
+
+constexpr u64 width_code(u8 levels) { return u64{levels} - 2; }
+constexpr u8 levels_of(u64 code) { return static_cast<u8>(code + 2); }
+
+bool rest_is_zero(std::span<const Quad> pieces) {
+  for (const Quad& piece : pieces.subspan(1))
+    if (piece != Quad{}) return false;
+  return true;
+}
+
+}  // namespace
+
+Quad encode_legacy_context(const iommu::EntrySpec& spec) {
+  namespace f = hw::vtd::context_entry;
+  const auto entry = hw::vtd::ContextEntry()
+                         .with<f::Did>(spec.did.value)
+                         .with<f::Aw>(width_code(spec.levels))
+                         .with<f::Ssptptr>(Pfn(spec.top).value)
+                         .with<f::Tt>(static_cast<u64>(hw::vtd::TranslationType::Untranslated))
+                         .with<f::P>(1);
+  return {entry.words()[0], entry.words()[1]};
+}
+
+std::optional<iommu::EntrySpec> decode_legacy_context(Quad entry) {
+  namespace f = hw::vtd::context_entry;
+  const hw::vtd::ContextEntry bits({entry.lo, entry.hi});
+  const iommu::EntrySpec spec{.top = Pfn(bits.get<f::Ssptptr>()).address(),
+                              .levels = levels_of(bits.get<f::Aw>()),
+                              .did = DomainId(static_cast<u16>(bits.get<f::Did>()))};
+  if (encode_legacy_context(spec) != entry) return std::nullopt;
+  return spec;
+}
+
+Quad encode_scalable_context(const PasidDirectory& directory) {
+  namespace f = hw::vtd::scalable_context_entry;
+  const auto entry = hw::vtd::ScalableContextEntry()
+                         .with<f::RidPasid>(rid_pasid)
+                         .with<f::PasidDirPtr>(Pfn(directory.base).value)
+                         .with<f::Pdts>(directory.pdts)
+                         .with<f::P>(1);
+  return {entry.words()[0], entry.words()[1]};
+}
+
+std::optional<PasidDirectory> decode_scalable_context(std::span<const Quad> pieces) {
+  namespace f = hw::vtd::scalable_context_entry;
+  const hw::vtd::ScalableContextEntry bits({pieces[0].lo, pieces[0].hi, pieces[1].lo, pieces[1].hi});
+  const PasidDirectory directory{.base = Pfn(bits.get<f::PasidDirPtr>()).address(),
+                                 .pdts = static_cast<u8>(bits.get<f::Pdts>())};
+  if (encode_scalable_context(directory) != pieces[0] || !rest_is_zero(pieces)) return std::nullopt;
+  return directory;
+}
+
+Quad encode_pasid_entry(const iommu::EntrySpec& spec, PageWalk walk) {
+  namespace f = hw::vtd::pasid_entry;
+  const auto entry = hw::vtd::PasidEntry()
+                         .with<f::Pwsnp>(walk == PageWalk::Coherent ? 1 : 0)
+                         .with<f::Did>(spec.did.value)
+                         .with<f::Ssptptr>(Pfn(spec.top).value)
+                         .with<f::Pgtt>(static_cast<u64>(hw::vtd::Pgtt::SecondStage))
+                         .with<f::Aw>(width_code(spec.levels))
+                         .with<f::P>(1);
+  return {entry.words()[0], entry.words()[1]};
+}
+
+std::optional<iommu::EntrySpec> decode_pasid_entry(std::span<const Quad> pieces, PageWalk walk) {
+  namespace f = hw::vtd::pasid_entry;
+  const hw::vtd::PasidEntry bits({pieces[0].lo, pieces[0].hi, 0, 0, 0, 0, 0, 0});
+  const iommu::EntrySpec spec{.top = Pfn(bits.get<f::Ssptptr>()).address(),
+                              .levels = levels_of(bits.get<f::Aw>()),
+                              .did = DomainId(static_cast<u16>(bits.get<f::Did>()))};
+  if (encode_pasid_entry(spec, walk) != pieces[0] || !rest_is_zero(pieces)) return std::nullopt;
+  return spec;
+}
+
+}  // namespace holdfast::vtd

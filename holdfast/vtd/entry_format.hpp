@@ -1,0 +1,64 @@
+// What a plain second-stage translation looks like in the entries of each mode (VT-d 5.0, 9.3, 9.4, 9.6). Pure
+// functions.
+//
+// All that such an entry says stands in its first 16 bytes, in every mode: pointer, width, type and domain id share one
+// hardware fetch. The other pieces are zero. That is what makes a replacement by one store possible.
+// Decoding is strict: an entry is a translation of ours only if encoding what was read gives the same bytes.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "holdfast/base/hw_access.hpp"
+#include "holdfast/hw/vtd/entries.hpp"
+#include "holdfast/iommu/unit.hpp"
+
+namespace holdfast::vtd {
+
+enum class Mode : u8 { Legacy, Scalable };
+
+inline constexpr u64 present_bit = 1;
+inline constexpr u64 table_pointer_mask = ~(page_size_bytes - 1);
+
+/// Entries as rows of 16-byte pieces.
+inline constexpr unsigned pieces_per_legacy_context = 1;
+inline constexpr unsigned pieces_per_scalable_context = 2;
+inline constexpr unsigned pieces_per_pasid_entry = 4;
+
+/// PASID of requests without PASID; the only one in use.
+inline constexpr u32 rid_pasid = 0;
+
+/// A PASID directory as Linux and we make it: 2^(PDTS + 7) entries, each for 64 PASIDs.
+struct PasidDirectory {
+  PhysAddr base;
+  u8 pdts = 0;
+
+  constexpr bool operator==(const PasidDirectory&) const = default;
+  [[nodiscard]] constexpr u64 entries() const { return u64{1} << (pdts + 7); }
+  [[nodiscard]] constexpr u64 max_pasid() const { return entries() << hw::vtd::pasid_table_lg2; }
+  [[nodiscard]] constexpr u64 size_bytes() const { return entries() * sizeof(u64); }
+};
+/// One page of directory: 32768 PASIDs.
+inline constexpr u8 one_page_pdts = 2;
+
+/// What the second-stage part of a PASID entry says about snooping: PWSNP where the unit walks coherently.
+enum class PageWalk : u8 { NonCoherent, Coherent };
+
+[[nodiscard]] Quad encode_legacy_context(const iommu::EntrySpec& spec);
+[[nodiscard]] std::optional<iommu::EntrySpec> decode_legacy_context(Quad entry);
+
+[[nodiscard]] Quad encode_scalable_context(const PasidDirectory& directory);
+[[nodiscard]] std::optional<PasidDirectory> decode_scalable_context(std::span<const Quad> pieces);
+
+[[nodiscard]] Quad encode_pasid_entry(const iommu::EntrySpec& spec, PageWalk walk);
+[[nodiscard]] std::optional<iommu::EntrySpec> decode_pasid_entry(std::span<const Quad> pieces, PageWalk walk);
+
+/// A root half or a PASID directory entry: both are a table pointer and a present bit in one word.
+[[nodiscard]] constexpr u64 encode_table_pointer(PhysAddr table) { return table.value | present_bit; }
+/// Nothing when a reserved bit is set. FPD of a directory entry counts as one: we never set it.
+[[nodiscard]] constexpr std::optional<PhysAddr> decode_table_pointer(u64 word) {
+  if ((word & ~table_pointer_mask) != present_bit) return std::nullopt;
+  return PhysAddr(word & table_pointer_mask);
+}
+
+}  // namespace holdfast::vtd

@@ -1,0 +1,18 @@
+// Fault records of one unit: read, logged, cleared (VT-d 5.0, 7.3 and 11.4.7).
+#pragma once
+
+#include <string_view>
+
+#include "holdfast/hw/vtd/faults.hpp"
+#include "holdfast/vtd/unit_registers.hpp"
+
+namespace holdfast::vtd {
+
+/// "page not writable", from table 7-3.
+[[nodiscard]] std::string_view describe(hw::vtd::FaultReason reason);
+
+/// Each pending record becomes one log line that names device, address and reason; returns their number (at most as
+/// many as the unit has records). Faults that found no free record were lost by hardware, which a line says.
+u32 drain_faults(World& world, UnitRegisters& registers, hw::vtd::Cap cap);
+
+}  // namespace holdfast::vtd

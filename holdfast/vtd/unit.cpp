@@ -1,0 +1,178 @@
+#include "holdfast/vtd/unit.hpp"
+
+#include <new>
+
+#include "holdfast/vtd/early_array.hpp"
+#include "holdfast/vtd/faults.hpp"
+
+namespace holdfast::vtd {
+
+namespace {
+
+using namespace hw::vtd;  // NOLINT: the registers' own names
+
+bool has_scalable_second_stage(Ecap ecap) { return ecap.get<ecap::Smts>() != 0 && ecap.get<ecap::Ssts>() != 0; }
+
+InvalidationQueue::Width queue_width(Ecap ecap) {
+  return ecap.get<ecap::Smts>() != 0 ? InvalidationQueue::Width::Bits256 : InvalidationQueue::Width::Bits128;
+}
+
+u32 domain_id_count(Cap cap) {
+  const u64 shift = 4 + 2 * cap.get<cap::Nd>();
+  return shift >= 16 ? u32{1} << 16 : u32{1} << shift;
+}
+
+/// Pages of an invalidation that covers @p range with one naturally aligned power of two of pages.
+u8 covering_mask(pt::IovaRange range) {
+  const u64 first = range.start.value >> page_lg2;
+  const u64 last = range.last().value >> page_lg2;
+  return static_cast<u8>(std::bit_width(first ^ last));
+}
+
+u64 mixed(u64 hash, u64 word) {
+  u64 x = hash ^ word;
+  x = (x ^ x >> 32) * 0xd6e8feb86659fd93;
+  x = (x ^ x >> 32) * 0xd6e8feb86659fd93;
+  return x ^ x >> 32;
+}
+
+}  // namespace
+
+Result<VtdUnit*> VtdUnit::create(World& world, const DirectMap& map, TouchMeter& touches, EarlyAllocator& early,
+                                 const Dmar& dmar, const DmarUnit& description, Mode wanted) {
+  const UnitRegisters registers(world, description.register_base);
+  const auto cap = registers.read<Cap>(cap_offset);
+  const auto ecap = registers.read<Ecap>(ecap_offset);
+  const auto refuse = [&](std::string_view why) -> Result<VtdUnit*> {
+    world.log(LogLevel::Error, unit_line(description.register_base).text("not driven: ").text(why).view());
+    return Code::NotSupported;
+  };
+  if (cap.raw() == ~u64{0}) return refuse("its registers do not answer");
+  if (ecap.get<ecap::Qi>() == 0) return refuse("it has no invalidation queue");
+  if (cap.get<cap::Cm>() != 0) return refuse("caching mode is not supported yet");
+  if ((cap.get<cap::Sagaw>() & 0b1110) == 0) return refuse("no page-table depth that is known");
+
+  EarlyMemory memory;
+  TRY_ASSIGN(memory.queue, InvalidationQueue::allocate(early, queue_width(ecap)));
+  TRY_ASSIGN(memory.did_words, early_array<u64>(map, early, DomainIds::words_for(domain_id_count(cap))));
+  TRY_ASSIGN(memory.empty_root, early.allocate(page_size_bytes, page_size_bytes));
+  TRY_ASSIGN(const PhysAddr object, early.allocate(sizeof(VtdUnit), alignof(VtdUnit)));
+
+  const Mode mode = has_scalable_second_stage(ecap) ? wanted : Mode::Legacy;
+  return new (static_cast<void*>(map.bytes(object)))
+      VtdUnit(world, map, touches, dmar, description, registers, memory, mode);
+}
+
+VtdUnit::VtdUnit(World& world, const DirectMap& map, TouchMeter& touches, const Dmar& dmar, const DmarUnit& description,
+                 const UnitRegisters& registers, const EarlyMemory& memory, Mode mode)
+    : x_world(&world),
+      x_map(&map),
+      x_touches(&touches),
+      x_dmar(&dmar),
+      x_description(&description),
+      x_registers(registers),
+      x_cap(registers.read<Cap>(cap_offset)),
+      x_ecap(registers.read<Ecap>(ecap_offset)),
+      x_queue(world, map, x_registers, memory.queue, queue_width(x_ecap)),
+      x_dids(memory.did_words, domain_id_count(x_cap)),
+      x_tables(map, touches),
+      x_early_root(memory.empty_root) {
+  x_limits.iova_bits = static_cast<u8>(x_cap.get<cap::Mgaw>() + 1);
+  x_limits.levels_mask = static_cast<u8>((x_cap.get<cap::Sagaw>() & 0b1110) << 2);
+  const u64 large = x_cap.get<cap::Sllps>();
+  x_limits.page_sizes = page_size_bytes | (large & 1) << 21 | (large >> 1 & 1) << 30;
+  x_limits.domain_ids = domain_id_count(x_cap);
+  x_limits.capability = x_cap.raw();
+  x_limits.extended_capability = x_ecap.raw();
+  choose_mode(mode);
+}
+
+bool VtdUnit::covers(SourceId device) const { return x_dmar->find_unit(segment(), device) == x_description; }
+
+EntryWriter VtdUnit::writer() const {
+  return EntryWriter(*x_world,
+                     x_ecap.get<ecap::C>() != 0 ? EntryWriter::Walk::Coherent : EntryWriter::Walk::NonCoherent);
+}
+
+Draining VtdUnit::draining() const {
+  return {.reads = x_cap.get<cap::Drd>() != 0, .writes = x_cap.get<cap::Dwd>() != 0};
+}
+
+bool VtdUnit::has_protected_memory() const { return x_cap.get<cap::Plmr>() != 0 || x_cap.get<cap::Phmr>() != 0; }
+
+/// Hardware that keeps writes in a buffer does not see new entries before it is flushed.
+Status VtdUnit::commit_writes() {
+  if (x_cap.get<cap::Rwbf>() == 0) return {};
+  return x_registers.flush_write_buffer();
+}
+
+Status VtdUnit::forget_everything() {
+  std::array<Descriptor, 3> batch{context_cache_global()};
+  u64 count = 1;
+  if (x_tables.mode() == Mode::Scalable) batch[count++] = pasid_cache_global();
+  batch[count++] = iotlb_global(draining());
+  TRY(commit_writes());
+  return x_queue.run({batch.data(), count});
+}
+
+/// What was cached of the translation entry of @p device while its tag was @p did.
+Status VtdUnit::forget_entry(SourceId device, DomainId did) {
+  const bool legacy = x_tables.mode() == Mode::Legacy;
+  const std::array<Descriptor, 2> batch{legacy ? context_cache_device(did, device) : pasid_cache_pasid(did, rid_pasid),
+                                        iotlb_domain(draining(), did)};
+  TRY(commit_writes());
+  return x_queue.run(batch);
+}
+
+void VtdUnit::mask_events() {
+  x_registers.write(fectl_offset, x_registers.read<EventControl>(fectl_offset).with<event_control::Im>(1));
+  x_registers.write(iectl_offset, x_registers.read<EventControl>(iectl_offset).with<event_control::Im>(1));
+}
+
+Status VtdUnit::invalidate(DomainId did, const pt::Gather& gather) {
+  if (gather.empty()) return {};
+  const TableChange change = gather.tables_changed() ? TableChange::Tables : TableChange::LeavesOnly;
+  std::array<Descriptor, InvalidationQueue::max_batch> batch{};
+  u64 count = 0;
+  for (const pt::IovaRange& range : gather.ranges()) {
+    const u8 mask = covering_mask(range);
+    const bool selective = x_cap.get<cap::Psi>() != 0 && mask <= x_cap.get<cap::Mamv>();
+    if (!selective || count == batch.size()) return invalidate_domain(did);
+    const Iova start(range.start.value >> (page_lg2 + mask) << (page_lg2 + mask));
+    batch[count++] = iotlb_pages(draining(), did, start, mask, change);
+  }
+  TRY(commit_writes());
+  return x_queue.run({batch.data(), count});
+}
+
+Status VtdUnit::invalidate_domain(DomainId did) {
+  const std::array<Descriptor, 1> batch{iotlb_domain(draining(), did)};
+  TRY(commit_writes());
+  return x_queue.run(batch);
+}
+
+Status VtdUnit::check_alive() {
+  if (x_registers.status().get<gsts::Tes>() == 0) return Code::Io;
+  return x_queue.run({});
+}
+
+u32 VtdUnit::drain_faults() { return vtd::drain_faults(*x_world, x_registers, x_cap); }
+
+u64 VtdUnit::state_hash() const {
+  u64 hash = mixed(0, x_registers.read<Rtaddr>(rtaddr_offset).raw());
+  hash = mixed(hash, x_registers.status().raw());
+  x_tables.for_each_table([&](unsigned half, const ContextTable& table) {
+    hash = mixed(hash, half);
+    hash = mixed(hash, x_tables.root_word(half));
+    hash = mixed(hash, table.preserved ? 1 : 0);
+  });
+  x_tables.for_each_entry([&](SourceId device, std::span<const Quad> entry) {
+    for (const Quad& piece : entry) hash = mixed(mixed(hash, piece.lo), piece.hi);
+    if (!ContextTables::is_present(entry)) return;
+    for (u64 word : read_entry(device).words) hash = mixed(hash, word);
+  });
+  for (u64 word : x_dids.words()) hash = mixed(hash, word);
+  return mixed(hash, x_root_preserved ? 1 : 0);
+}
+
+}  // namespace holdfast::vtd

@@ -1,0 +1,163 @@
+// VtdUnit: the driver of one Intel remapping unit, as the IOMMU core asks for it (iommu/unit.hpp).
+//
+// Life: create() reads what the unit can do and takes queue, id bitmap and an empty root from the early allocator, so
+// that adoption works before there is a frame table; then start_fresh(), adopt() or quarantine(); then attach_memory(),
+// after which context and PASID tables can be made; after an adoption take_ownership().
+//
+// Legacy mode: a device's context entry names its table. Scalable mode: its context entry leads to a PASID directory
+// and table of its own, made once; the PASID entry for requests without PASID names the table, and blocked means that
+// this entry is not present. A device whose PASID structures are not known to be sound is blocked at its context entry.
+//
+// Translation is never turned off. Caching mode (CAP.CM) and units without a queue are refused.
+// Threads: the core's mutex (LockRank::Iommu) around everything; the queue has its own spinlock.
+// Failure: hardware waits are bounded. Where a command fails after an entry was made non-present, it stays so: the
+// device is blocked and the caller hears of it.
+#pragma once
+
+#include "holdfast/iommu/unit.hpp"
+#include "holdfast/memory/memory.hpp"
+#include "holdfast/vtd/context_tables.hpp"
+#include "holdfast/vtd/dmar.hpp"
+#include "holdfast/vtd/domain_ids.hpp"
+#include "holdfast/vtd/entry_writer.hpp"
+#include "holdfast/vtd/invalidation_queue.hpp"
+#include "holdfast/vtd/log_line.hpp"
+#include "holdfast/vtd/pasid_tables.hpp"
+
+namespace holdfast::vtd {
+
+class VtdUnit final : public iommu::Unit {
+ public:
+  /// @p wanted: Scalable falls back to Legacy where the unit lacks it, which limits() then says.
+  /// @p dmar, of which @p description is one unit, @p map and @p touches must outlive the unit.
+  /// Errors: NotSupported (no queue, caching mode, no page-table depth that we know), NoMemory.
+  static Result<VtdUnit*> create(World& world, const DirectMap& map, TouchMeter& touches, EarlyAllocator& early,
+                                 const Dmar& dmar, const DmarUnit& description, Mode wanted);
+  VtdUnit(const VtdUnit&) = delete;
+  VtdUnit& operator=(const VtdUnit&) = delete;
+
+  /// Buddy and heap work from now on. A root table in early memory is replaced by one that can be preserved;
+  /// translation stays on. Errors: NoMemory, TimedOut, Io.
+  Status attach_memory(Memory& memory);
+
+  [[nodiscard]] PhysAddr register_base() const override { return x_description->register_base; }
+  [[nodiscard]] u16 segment() const override { return x_description->segment; }
+  [[nodiscard]] const iommu::UnitLimits& limits() const override { return x_limits; }
+  [[nodiscard]] bool covers(SourceId device) const override;
+
+  Status start_fresh() override;
+  Status adopt(const iommu::UnitAdoption& state, const iommu::PreservedSet& preserved) override;
+  Status quarantine() override;
+
+  Result<DomainId> allocate_did() override { return x_dids.allocate(); }
+  Status reserve_did(DomainId did) override { return x_dids.reserve(did); }
+  void release_did(DomainId did) override { x_dids.release(did); }
+  [[nodiscard]] u32 dids_in_use() const override { return x_dids.in_use(); }
+
+  Status prepare(SourceId device) override;
+  Status install(SourceId device, const iommu::EntrySpec& to) override;
+  Status replace(SourceId device, const iommu::EntrySpec& from, const iommu::EntrySpec& to) override;
+  Status block(SourceId device) override;
+  [[nodiscard]] iommu::LiveEntry read_entry(SourceId device) const override;
+  void for_each_present_entry(iommu::EntryVisitor& visitor) const override;
+
+  Status invalidate(DomainId did, const pt::Gather& gather) override;
+  Status invalidate_domain(DomainId did) override;
+
+  Status preserve(BlockSink& sink, abi::iommu::IntelUnit& record) override;
+  /// Exactly what @p record names: the root if root_table is not 0, and the tables of the bitmap.
+  void unpreserve(BlockSink& sink, abi::iommu::IntelUnit& record) override;
+  Status preserve_device(BlockSink& sink, SourceId device, abi::iommu::IntelDevice& record) override;
+  void unpreserve_device(BlockSink& sink, SourceId device, abi::iommu::IntelDevice& record) override;
+
+  Status check_alive() override;
+  /// Also Invalid, with nothing changed: a device in @p keep translates through tables that are not preserved.
+  Status cut_off(std::span<const SourceId> keep) override;
+  void reinstate() override;
+
+  Status take_ownership(BlockRestorer& restore) override;
+  Status adopt_device(SourceId device, const abi::iommu::IntelDevice& record,
+                      const iommu::PreservedSet& preserved) override;
+
+  u32 drain_faults() override;
+  [[nodiscard]] u64 state_hash() const override;
+
+ private:
+  struct EarlyMemory {
+    InvalidationQueue::Storage queue;
+    std::span<u64> did_words;
+    PhysAddr empty_root;
+  };
+  struct EventMasks {
+    hw::vtd::EventControl fault;
+    hw::vtd::EventControl queue;
+  };
+
+  VtdUnit(World& world, const DirectMap& map, TouchMeter& touches, const Dmar& dmar, const DmarUnit& description,
+          const UnitRegisters& registers, const EarlyMemory& memory, Mode mode);
+
+  // unit.cpp
+  [[nodiscard]] LogLine line() const { return unit_line(register_base()); }
+  [[nodiscard]] EntryWriter writer() const;
+  [[nodiscard]] PageWalk page_walk() const {
+    return x_limits.coherent_tables ? PageWalk::Coherent : PageWalk::NonCoherent;
+  }
+  [[nodiscard]] Draining draining() const;
+  [[nodiscard]] bool has_protected_memory() const;
+  Status commit_writes();
+  Status forget_everything();
+  Status forget_entry(SourceId device, DomainId did);
+  void mask_events();
+
+  // unit_bring_up.cpp
+  void choose_mode(Mode mode);
+  Mode mode_under_translation() const;
+  Result<PhysAddr> make_empty_root();
+  Status start_with_empty_root();
+  Status install_root(PhysAddr root);
+  [[nodiscard]] hw::vtd::Rtaddr root_pointer(PhysAddr root) const;
+  [[nodiscard]] bool has_pages_of_its_own(SourceId device, const PasidTables& tables) const;
+
+  // unit_entries.cpp
+  [[nodiscard]] bool is_possible(const iommu::EntrySpec& spec) const;
+  [[nodiscard]] Quad encode(const iommu::EntrySpec& spec) const;
+  /// The entry that names the page table; empty when there is none, or none that may be followed.
+  [[nodiscard]] std::span<Quad> translation_entry(SourceId device) const;
+  [[nodiscard]] iommu::LiveEntry read_legacy(std::span<const Quad> context) const;
+  [[nodiscard]] iommu::LiveEntry read_scalable(std::span<const Quad> context) const;
+  Status make_context_table(SourceId device);
+  Status make_pasid_tables(SourceId device, std::span<Quad> context);
+  Status replace_checked(SourceId device, std::span<Quad> entry, const iommu::EntrySpec& from,
+                         const iommu::EntrySpec& to);
+
+  // unit_handover.cpp
+  [[nodiscard]] bool can_keep(SourceId device) const;
+  void save_tables();
+  void clear_present_entries(std::span<const SourceId> keep);
+  void clear_rest_of_entries();
+  void clear_unpreserved_roots();
+  void restore_entries();
+  void restore_roots();
+
+  World* x_world;
+  const DirectMap* x_map;
+  TouchMeter* x_touches;
+  const Dmar* x_dmar;
+  const DmarUnit* x_description;
+  Memory* x_memory = nullptr;
+
+  UnitRegisters x_registers;
+  hw::vtd::Cap x_cap;
+  hw::vtd::Ecap x_ecap;
+  iommu::UnitLimits x_limits;
+  InvalidationQueue x_queue;
+  DomainIds x_dids;
+  ContextTables x_tables;
+  PhysAddr x_early_root;
+
+  bool x_root_preserved = false;
+  bool x_cut_off = false;
+  EventMasks x_masks_before;  // cut_off() changed them
+};
+
+}  // namespace holdfast::vtd

@@ -1,0 +1,189 @@
+// VtdUnit, first acts: a fresh start, adoption, quarantine, and what follows when memory is up.
+
+#include "holdfast/vtd/unit.hpp"
+
+namespace holdfast::vtd {
+
+namespace {
+
+using namespace hw::vtd;  // NOLINT: the registers' own names
+
+constexpr Ttm ttm_of(Mode mode) { return mode == Mode::Scalable ? Ttm::Scalable : Ttm::Legacy; }
+
+}  // namespace
+
+void VtdUnit::choose_mode(Mode mode) {
+  x_tables.start(mode, x_tables.root());
+  x_limits.scalable = mode == Mode::Scalable;
+  x_limits.coherent_tables = mode == Mode::Scalable ? x_ecap.get<ecap::Smpwcs>() != 0 : x_ecap.get<ecap::C>() != 0;
+}
+
+/// The mode cannot change while translation is on: an empty root blocks everything in either.
+Mode VtdUnit::mode_under_translation() const {
+  if (x_registers.status().get<gsts::Tes>() == 0) return x_tables.mode();
+  const auto found = static_cast<Ttm>(x_registers.read<Rtaddr>(rtaddr_offset).get<rtaddr::Ttm>());
+  if (found == Ttm::Legacy) return Mode::Legacy;
+  if (found == Ttm::Scalable) return Mode::Scalable;
+  return x_tables.mode();
+}
+
+Rtaddr VtdUnit::root_pointer(PhysAddr root) const {
+  return Rtaddr().with<rtaddr::Rta>(Pfn(root).value).with<rtaddr::Ttm>(static_cast<u64>(ttm_of(x_tables.mode())));
+}
+
+Result<PhysAddr> VtdUnit::make_empty_root() {
+  if (x_memory == nullptr) return x_early_root;
+  return x_memory->buddy.allocate_zeroed(0);
+}
+
+/// Hardware walks @p root from here on, and has forgotten what it walked before.
+Status VtdUnit::install_root(PhysAddr root) {
+  TRY(commit_writes());
+  TRY(x_registers.set_root_table(root_pointer(root)));
+  return forget_everything();
+}
+
+/// Root first, then translation: whatever was found, there is no moment at which more gets through than before.
+Status VtdUnit::start_with_empty_root() {
+  const Mode mode = mode_under_translation();
+  if (mode != x_tables.mode())
+    x_world->log(LogLevel::Warning, line().text("translation is on in the other mode, which is kept").view());
+  choose_mode(mode);
+  x_dids.release_all();
+  mask_events();
+  TRY_ASSIGN(const PhysAddr root, make_empty_root());
+  x_tables.start(mode, root);
+  const Status queue = x_queue.start();
+  if (!queue.ok()) {
+    // Even without a way to flush its caches the unit must not go on with the old tables, nor without translation.
+    TRY(x_registers.set_root_table(root_pointer(root)));
+    TRY(x_registers.enable_translation());
+    return queue;
+  }
+  TRY(install_root(root));
+  TRY(x_registers.enable_translation());
+  if (has_protected_memory()) TRY(x_registers.disable_protected_memory());
+  return {};
+}
+
+Status VtdUnit::start_fresh() {
+  const Status started = start_with_empty_root();
+  if (!started.ok()) x_world->log(LogLevel::Error, line().text("did not start; it does not answer").view());
+  return started;
+}
+
+Status VtdUnit::quarantine() {
+  const Status started = start_with_empty_root();
+  x_world->log(LogLevel::Error,
+               line()
+                   .text(started.ok() ? "quarantined: every device is blocked" : "quarantined, but it does not answer")
+                   .view());
+  return started;
+}
+
+Status VtdUnit::adopt(const iommu::UnitAdoption& state, const iommu::PreservedSet& preserved) {
+  const auto refuse = [&](Code code, std::string_view why) -> Status {
+    x_world->log(LogLevel::Error, line().text("not adopted: ").text(why).view());
+    return code;
+  };
+  const Mode mode = x_tables.mode();
+  const auto found = x_registers.read<Rtaddr>(rtaddr_offset);
+  if (x_registers.status().get<gsts::Tes>() == 0) return refuse(Code::Mismatch, "translation is off");
+  if (found.get<rtaddr::Ttm>() != static_cast<u64>(ttm_of(mode)))
+    return refuse(Code::Mismatch, "hardware runs in another translation mode");
+  if (Pfn(found.get<rtaddr::Rta>()).address() != state.root_table)
+    return refuse(Code::Mismatch, "hardware walks another root table than the record names");
+
+  const Status checked = x_tables.adopt(mode, state, preserved);
+  if (!checked.ok()) return refuse(checked.code(), "root or context tables contradict the record");
+
+  mask_events();
+  Status running = x_queue.start();
+  if (running.ok()) running = forget_everything();
+  if (running.ok()) return {};
+  x_tables.start(mode, {});
+  return refuse(running.code(), "its invalidation queue does not answer");
+}
+
+Status VtdUnit::adopt_device(SourceId device, const abi::iommu::IntelDevice& record,
+                             const iommu::PreservedSet& preserved) {
+  if (x_tables.mode() == Mode::Legacy) return {};
+  const std::span<Quad> context = x_tables.entry(device);
+  if (context.empty() || !ContextTables::is_present(context)) return Code::Mismatch;
+  TRY_ASSIGN(const PasidTables tables, read_pasid_tables(*x_map, *x_touches, context));
+  if (tables.directory.base.value != record.pasid_table || tables.directory.max_pasid() != record.max_pasid)
+    return Code::Mismatch;
+  if (!preserved.contains(tables.directory_block()) || !preserved.contains(tables.table_block())) return Code::Corrupt;
+  if (!has_pages_of_its_own(device, tables)) return Code::Corrupt;
+  x_tables.table_of(device).known.insert(device.devfn());
+  return {};
+}
+
+/// No page of @p tables is met twice, belongs to the unit, or to another device that was adopted before.
+bool VtdUnit::has_pages_of_its_own(SourceId device, const PasidTables& tables) const {
+  const Block directory = tables.directory_block();
+  if (PhysRange{directory.start, directory.size_bytes()}.contains(tables.table, 1)) return false;
+  if (tables.contains(x_tables.root())) return false;
+  bool free = true;
+  x_tables.for_each_table([&](unsigned half, const ContextTable& table) {
+    if (tables.contains(table.page)) free = false;
+    for (unsigned index = 0; index < x_tables.entries_per_table() && free; ++index) {
+      const SourceId other = x_tables.device_at(half, index);
+      if (other == device || !table.known.contains(other.devfn())) continue;
+      const auto others = read_pasid_tables(*x_map, *x_touches, x_tables.entry_in(table.page, index));
+      if (others.ok() && others->overlaps(tables)) free = false;
+    }
+  });
+  return free;
+}
+
+Status VtdUnit::attach_memory(Memory& memory) {
+  verify_invariant(x_memory == nullptr, "memory was attached to a unit twice");
+  if (x_tables.root() == x_early_root) {
+    TRY_ASSIGN(const PhysAddr root, memory.buddy.allocate_zeroed(0));
+    const Status installed = install_root(root);
+    if (!installed.ok()) return installed;  // hardware may walk it: the page stays taken
+    x_tables.move_root(root);
+  }
+  x_memory = &memory;
+  return {};
+}
+
+Status VtdUnit::take_ownership(BlockRestorer& restore) {
+  verify_invariant(x_memory != nullptr, "ownership was taken before memory was up");
+  // Everything that can fail for memory first.
+  Status made;
+  x_tables.for_each_table([&](unsigned, ContextTable& table) {
+    if (!made.ok() || table.undo.value != 0) return;
+    const auto page = x_memory->buddy.allocate(0);
+    if (page.ok())
+      table.undo = *page;
+    else
+      made = page.error();
+  });
+  TRY(made);
+
+  Status taken;
+  const auto take = [&](Block block) {
+    if (!taken.ok()) return;
+    const auto restored = restore.restore(block.start);
+    if (!restored.ok())
+      taken = restored.error();
+    else if (*restored != block)
+      taken = Code::Corrupt;
+  };
+  take({x_tables.root(), 0});
+  x_tables.for_each_table([&](unsigned half, const ContextTable& table) {
+    take({table.page, 0});
+    for (unsigned index = 0; index < x_tables.entries_per_table(); ++index) {
+      if (!table.known.contains(x_tables.device_at(half, index).devfn())) continue;
+      const auto tables = read_pasid_tables(*x_map, *x_touches, x_tables.entry_in(table.page, index));
+      if (!tables.ok()) continue;
+      take(tables->directory_block());
+      take(tables->table_block());
+    }
+  });
+  return taken;
+}
+
+}  // namespace holdfast::vtd

@@ -1,0 +1,215 @@
+// VtdUnit, the entries of its devices: made, read, installed, replaced, blocked.
+
+#include "holdfast/vtd/unit.hpp"
+
+namespace holdfast::vtd {
+
+using iommu::EntrySpec;
+using iommu::LiveEntry;
+
+namespace {
+
+void copy_words(std::span<const Quad> pieces, std::array<u64, 8>& words) {
+  u64 at = 0;
+  for (const Quad& piece : pieces) {
+    words[at++] = hw_load(&piece.lo);
+    words[at++] = hw_load(&piece.hi);
+  }
+}
+
+/// What stands in memory, read once: checks and decisions are about one and the same value.
+template <u64 Count>
+std::array<Quad, Count> snapshot(std::span<const Quad> pieces) {
+  std::array<Quad, Count> copy{};
+  for (u64 i = 0; i < Count; ++i) copy[i] = {hw_load(&pieces[i].lo), hw_load(&pieces[i].hi)};
+  return copy;
+}
+
+}  // namespace
+
+bool VtdUnit::is_possible(const EntrySpec& spec) const {
+  return spec.levels < 8 && (x_limits.levels_mask >> spec.levels & 1) != 0 && spec.top.value != 0 &&
+         spec.top.is_aligned(page_size_bytes) && x_dids.is_taken(spec.did);
+}
+
+Quad VtdUnit::encode(const EntrySpec& spec) const {
+  return x_tables.mode() == Mode::Legacy ? encode_legacy_context(spec) : encode_pasid_entry(spec, page_walk());
+}
+
+std::span<Quad> VtdUnit::translation_entry(SourceId device) const {
+  const std::span<Quad> context = x_tables.entry(device);
+  if (context.empty() || x_tables.mode() == Mode::Legacy) return context;
+  if (!x_tables.table_of(device).known.contains(device.devfn())) return {};
+  const auto tables = read_pasid_tables(*x_map, *x_touches, context);
+  if (!tables.ok()) return {};
+  return tables->rid_entry(*x_map);
+}
+
+// --- reading
+
+LiveEntry VtdUnit::read_legacy(std::span<const Quad> context) const {
+  const auto pieces = snapshot<pieces_per_legacy_context>(context);
+  LiveEntry live;
+  copy_words(pieces, live.words);
+  if ((pieces[0].lo & present_bit) == 0) return live;
+  const auto spec = decode_legacy_context(pieces[0]);
+  live.state = spec ? LiveEntry::State::Translating : LiveEntry::State::Other;
+  if (spec) live.spec = *spec;
+  return live;
+}
+
+LiveEntry VtdUnit::read_scalable(std::span<const Quad> context) const {
+  const auto outer = snapshot<pieces_per_scalable_context>(context);
+  LiveEntry live;
+  if ((outer[0].lo & present_bit) == 0) return live;
+  const auto tables = read_pasid_tables(*x_map, *x_touches, outer);
+  if (!tables.ok()) {
+    live.state = LiveEntry::State::Other;
+    copy_words(outer, live.words);
+    return live;
+  }
+  const auto pieces = snapshot<pieces_per_pasid_entry>(tables->rid_entry(*x_map));
+  copy_words(pieces, live.words);
+  if ((pieces[0].lo & present_bit) == 0) return live;
+  const auto spec = decode_pasid_entry(pieces, page_walk());
+  live.state = spec ? LiveEntry::State::Translating : LiveEntry::State::Other;
+  if (spec) live.spec = *spec;
+  return live;
+}
+
+LiveEntry VtdUnit::read_entry(SourceId device) const {
+  const std::span<Quad> context = x_tables.entry(device);
+  if (context.empty()) return {};
+  x_touches->table();
+  LiveEntry live = x_tables.mode() == Mode::Legacy ? read_legacy(context) : read_scalable(context);
+  if (live.state == LiveEntry::State::Translating && (x_limits.levels_mask >> (live.spec.levels & 7) & 1) == 0)
+    live = {.state = LiveEntry::State::Other, .spec = {}, .words = live.words};
+  return live;
+}
+
+void VtdUnit::for_each_present_entry(iommu::EntryVisitor& visitor) const {
+  x_tables.for_each_entry([&](SourceId device, std::span<const Quad> entry) {
+    if (ContextTables::is_present(entry)) visitor.entry(device);
+  });
+}
+
+// --- making tables
+
+Status VtdUnit::prepare(SourceId device) {
+  verify_invariant(x_memory != nullptr, "tables were wanted before memory was up");
+  ContextTable& table = x_tables.table_of(device);
+  const bool scalable = x_tables.mode() == Mode::Scalable;
+  if (table.page.value != 0 && (!scalable || table.known.contains(device.devfn()))) return {};
+
+  // A new context table is put into the root only when everything else is there.
+  const bool made_table = table.page.value == 0;
+  if (made_table) TRY(make_context_table(device));
+  if (scalable) {
+    const Status made = make_pasid_tables(device, x_tables.entry(device));
+    if (!made.ok()) {
+      if (made_table) {
+        x_memory->buddy.release(table.page, 0);
+        x_memory->buddy.release(table.undo, 0);
+        table = {};
+      }
+      return made;
+    }
+  }
+  if (made_table) writer().write_word(x_tables.root_word(x_tables.half_of(device)), encode_table_pointer(table.page));
+  return commit_writes();
+}
+
+/// Not in the root yet.
+Status VtdUnit::make_context_table(SourceId device) {
+  TRY_ASSIGN(const PhysAddr page, x_memory->buddy.allocate_zeroed(0));
+  const auto undo = x_memory->buddy.allocate(0);
+  if (!undo.ok()) {
+    x_memory->buddy.release(page, 0);
+    return undo.error();
+  }
+  ContextTable& table = x_tables.table_of(device);
+  table = {};
+  table.page = page;
+  table.undo = *undo;
+  return {};
+}
+
+Status VtdUnit::make_pasid_tables(SourceId device, std::span<Quad> context) {
+  // Somebody else's structures hang here and nobody checked them: block() first.
+  if (ContextTables::is_present(context)) return Code::Busy;
+  TRY_ASSIGN(const PhysAddr directory, x_memory->buddy.allocate_zeroed(0));
+  const auto table = x_memory->buddy.allocate_zeroed(0);
+  if (!table.ok()) {
+    x_memory->buddy.release(directory, 0);
+    return table.error();
+  }
+  EntryWriter entries = writer();
+  entries.write_word(*x_map->at<u64>(directory), encode_table_pointer(*table));
+  const std::array<Quad, pieces_per_scalable_context> value{
+      encode_scalable_context({.base = directory, .pdts = one_page_pdts}), Quad{}};
+  entries.install(context, value);
+  x_tables.table_of(device).known.insert(device.devfn());
+  return {};
+}
+
+// --- changing entries
+
+Status VtdUnit::install(SourceId device, const EntrySpec& to) {
+  if (!is_possible(to)) return Code::Invalid;
+  const std::span<Quad> entry = translation_entry(device);
+  if (entry.empty()) return Code::Invalid;
+  if (ContextTables::is_present(entry)) return Code::Busy;
+  std::array<Quad, pieces_per_pasid_entry> value{encode(to)};
+  writer().install(entry, std::span<const Quad>(value).first(entry.size()));
+  const Status visible = commit_writes();
+  if (visible.ok()) return {};
+  writer().clear_present(entry);
+  writer().clear_rest(entry);
+  return visible;
+}
+
+Status VtdUnit::replace(SourceId device, const EntrySpec& from, const EntrySpec& to) {
+  if (!is_possible(to)) return Code::Invalid;
+  const LiveEntry live = read_entry(device);
+  if (live.state != LiveEntry::State::Translating || live.spec != from) return Code::Mismatch;
+  const std::span<Quad> entry = translation_entry(device);
+  if (entry.empty()) return Code::Mismatch;
+  return replace_checked(device, entry, from, to);
+}
+
+/// Pointer, width and id change in one store, so no cache entry ever pairs one table with the other's id. The id of the
+/// old table is flushed because it may leave the device; that of the new one because it may have been cached since the
+/// store.
+Status VtdUnit::replace_checked(SourceId device, std::span<Quad> entry, const EntrySpec& from, const EntrySpec& to) {
+  writer().replace(entry[0], encode(to));
+  Status forgotten = forget_entry(device, from.did);
+  if (forgotten.ok() && to.did != from.did) forgotten = forget_entry(device, to.did);
+  if (forgotten.ok()) return {};
+  writer().replace(entry[0], encode(from));
+  if (const Status back = forget_entry(device, to.did); !back.ok())
+    x_world->log(LogLevel::Error, line().text("a replacement was given up and the unit does not answer").view());
+  return forgotten;
+}
+
+Status VtdUnit::block(SourceId device) {
+  const std::span<Quad> context = x_tables.entry(device);
+  if (context.empty() || !ContextTables::is_present(context)) return {};
+  const LiveEntry live = read_entry(device);
+  std::span<Quad> entry = translation_entry(device);
+  const bool at_context = entry.empty();
+  if (at_context) {
+    entry = context;
+    x_tables.table_of(device).known.erase(device.devfn());
+  }
+  if (!ContextTables::is_present(entry)) return {};
+
+  EntryWriter entries = writer();
+  entries.clear_present(entry);
+  // The id under which an unknown entry is cached is not known either.
+  const bool by_id = live.state == LiveEntry::State::Translating && !at_context;
+  TRY(by_id ? forget_entry(device, live.spec.did) : forget_everything());
+  entries.clear_rest(entry);
+  return commit_writes();
+}
+
+}  // namespace holdfast::vtd
