@@ -5,6 +5,7 @@
 // Contract: changes go through the Core; destroyed by Core::destroy_domain() when no device is attached any more.
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 #include "holdfast/base/list.hpp"
@@ -16,8 +17,8 @@
 namespace holdfast::iommu {
 
 struct DomainOptions {
-  u64 page_sizes = 0;               // leaf sizes allowed, 0 = all that the unit can
-  TableMode mode = TableMode::Arena;
+  u64 page_sizes = 0;             // leaf sizes allowed, 0 = all that the unit can
+  std::optional<TableMode> mode;  // CoreOptions::table_mode unless told
 };
 
 /// A domain on a unit: the tag of its cached translations there.

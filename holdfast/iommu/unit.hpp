@@ -126,6 +126,10 @@ class Unit {
   /// Root table and every existing context table, once; later calls add context tables created since.
   virtual Status preserve(BlockSink& sink, abi::iommu::IntelUnit& record) = 0;
   virtual void unpreserve(BlockSink& sink, abi::iommu::IntelUnit& record) = 0;
+  /// Takes back what preserve() added beyond the context tables in @p keep (bits as in the record): the device for whom
+  /// they were added is unpreserved again, so that undone is undone. The default keeps them, which costs only memory.
+  virtual void unpreserve_beyond(BlockSink&, abi::iommu::IntelUnit& /*record*/,
+                                 const std::array<u64, 8>& /*keep*/) {}
   /// Scalable mode: PASID directory and tables of @p device. Legacy: nothing.
   virtual Status preserve_device(BlockSink& sink, SourceId device, abi::iommu::IntelDevice& record) = 0;
   virtual void unpreserve_device(BlockSink& sink, SourceId device, abi::iommu::IntelDevice& record) = 0;
