@@ -1,0 +1,296 @@
+// Address translation of the modelled unit: VT-d 4.1, sections 3.4 (legacy), 3.5 (scalable), 3.7 (second stage), 7.1.
+//
+// Every entry is checked in full in the order of the manual's fault tables: access, present, reserved, valid.
+#include "sim/vtd_unit.hpp"
+
+namespace sim {
+
+using namespace hw::vtd;
+
+namespace {
+
+bool in_interrupt_range(u64 address) { return address >= interrupt_range_start && address <= interrupt_range_last; }
+
+FaultReason second_stage_fault(walk::WalkFault fault, Access access, bool scalable) {
+  switch (fault) {
+    case walk::WalkFault::None: return FaultReason::None;
+    case walk::WalkFault::BeyondWidth:
+      return scalable ? FaultReason::ScalableBeyondWidth : FaultReason::AddressBeyondWidth;
+    case walk::WalkFault::TableAccess:
+      return scalable ? FaultReason::SecondStageAccess : FaultReason::PagingEntryAccess;
+    case walk::WalkFault::ReservedSet:
+      return scalable ? FaultReason::SecondStageReserved : FaultReason::PagingEntryReserved;
+    case walk::WalkFault::NotPresent: break;
+  }
+  if (scalable)
+    return access == Access::Read ? FaultReason::ScalableReadNotPermitted : FaultReason::ScalableWriteNotPermitted;
+  return access == Access::Read ? FaultReason::ReadNotPermitted : FaultReason::WriteNotPermitted;
+}
+
+unsigned level_of(u64 page_bytes) { return page_bytes == page_size_bytes ? 1 : page_bytes == u64{1} << 21 ? 2 : 3; }
+
+}  // namespace
+
+Translation VtdUnit::translate(SourceId sid, u64 iova, Access access) {
+  if (!x_translating) return {true, PhysAddr(iova), FaultReason::None};
+  Resolved resolved;
+  VtdCaches* caches = x_config.caches == CacheModel::Hoarding ? &x_caches : nullptr;
+  const Translation result = translate_with(sid, iova, access, caches, resolved, &x_stats);
+  if (x_config.count_stale_uses && caches != nullptr) {
+    const Translation fresh = translate_afresh(sid, iova, access);
+    if (fresh.allowed != result.allowed || (fresh.allowed && fresh.address != result.address)) ++x_stats.stale;
+  }
+  if (!result.allowed && !resolved.abort_silently)
+    record_fault({sid, result.reason, access, iova}, resolved.fault_processing_disabled && is_qualified(result.reason));
+  return result;
+}
+
+Translation VtdUnit::translate_afresh(SourceId sid, u64 iova, Access access) const {
+  if (!x_translating) return {true, PhysAddr(iova), FaultReason::None};
+  Resolved resolved;
+  return translate_with(sid, iova, access, nullptr, resolved, nullptr);
+}
+
+Translation VtdUnit::translate_with(SourceId sid, u64 iova, Access access, VtdCaches* caches, Resolved& resolved,
+                                    UnitStats* stats) const {
+  resolved = resolve(sid, caches);
+  if (resolved.fault != FaultReason::None || resolved.abort_silently) return {false, {}, resolved.fault};
+  const bool scalable = resolved.scalable;
+  const auto refused = [&](walk::WalkFault fault) {
+    return Translation{false, {}, second_stage_fault(fault, access, scalable)};
+  };
+  // 3.15: addresses here are interrupt requests; the model refuses them, since no engine sends any.
+  const FaultReason interrupt = scalable ? FaultReason::ScalableInterruptAddress : FaultReason::InterruptAddress;
+  if (in_interrupt_range(iova)) return {false, {}, interrupt};
+  const Stage& stage = resolved.stage;
+  if (stage.pass_through) {
+    if (iova >> host_address_bits != 0) return refused(walk::WalkFault::BeyondWidth);
+    return {true, PhysAddr(iova), FaultReason::None};
+  }
+  const walk::SecondStage tables = tables_of(stage, scalable);
+  if (iova >> tables.width() != 0 || iova >> (x_cap.get<cap::Mgaw>() + 1) != 0)
+    return refused(walk::WalkFault::BeyondWidth);
+
+  CachedLeaf leaf;
+  if (const CachedLeaf* hit = caches != nullptr ? caches->find_leaf(stage.did, iova) : nullptr) {
+    leaf = *hit;
+    ++stats->leaf_hits;
+  } else {
+    if (stats != nullptr) ++stats->walks;
+    const walk::Lookup found =
+        caches != nullptr ? walk_cached(tables, stage.did, iova, *caches) : walk::lookup(x_ram, tables, iova);
+    if (found.fault != walk::WalkFault::None) return refused(found.fault);
+    leaf = {found.address - (iova & (found.page_bytes - 1)), static_cast<u8>(level_of(found.page_bytes)), found.read,
+            found.write};
+    if (caches != nullptr) caches->fill_leaf(stage.did, iova, leaf);
+  }
+  if (access == Access::Read ? !leaf.read : !leaf.write) return refused(walk::WalkFault::NotPresent);
+  const PhysAddr address = leaf.page + (iova & ((u64{1} << walk::level_shift(leaf.level)) - 1));
+  if (in_interrupt_range(address.value)) return {false, {}, interrupt};
+  return {true, address, FaultReason::None};
+}
+
+walk::SecondStage VtdUnit::tables_of(const Stage& stage, bool scalable) const {
+  const u64 large = x_cap.get<cap::Sllps>();
+  return {.top_table = stage.table,
+          .levels = stage.levels,
+          .host_address_bits = host_address_bits,
+          .pages_2m = (large & 1) != 0,
+          .pages_1g = (large & 2) != 0,
+          .snoop = scalable ? walk::SnoopBit::Ignored : walk::SnoopBit::AllowedInLeaf};
+}
+
+walk::Lookup VtdUnit::walk_cached(const walk::SecondStage& tables, u16 did, u64 iova, VtdCaches& caches) const {
+  walk::Lookup result{.fault = walk::WalkFault::None, .level = tables.levels, .read = true, .write = true};
+  PhysAddr table = tables.top_table;
+  for (unsigned level = 1; level < tables.levels; ++level) {
+    const CachedTable* hit = caches.find_table(did, iova, level);
+    if (hit == nullptr) continue;
+    table = hit->table;
+    result = {.fault = walk::WalkFault::None, .level = level, .read = hit->read, .write = hit->write};
+    break;
+  }
+  for (;; --result.level) {
+    const auto entry = x_ram.load64(table + walk::entry_index(iova, result.level) * 8);
+    if (!entry) {
+      result.fault = walk::WalkFault::TableAccess;
+      return result;
+    }
+    const walk::EntryKind kind = walk::classify(tables, *entry, result.level);
+    if (kind == walk::EntryKind::NotPresent || kind == walk::EntryKind::ReservedSet) {
+      result.fault =
+          kind == walk::EntryKind::NotPresent ? walk::WalkFault::NotPresent : walk::WalkFault::ReservedSet;
+      return result;
+    }
+    result.read = result.read && (*entry & walk::ss_read) != 0;
+    result.write = result.write && (*entry & walk::ss_write) != 0;
+    const PhysAddr address = walk::entry_address(*entry, result.level, kind);
+    if (kind == walk::EntryKind::Leaf) {
+      result.page_bytes = u64{1} << walk::level_shift(result.level);
+      result.address = address + (iova & (result.page_bytes - 1));
+      return result;
+    }
+    table = address;
+    caches.fill_table(did, iova, result.level - 1, {table, result.read, result.write});
+  }
+}
+
+bool VtdUnit::width_supported(u64 address_width) const {
+  return address_width <= 4 && (x_cap.get<cap::Sagaw>() >> address_width & 1) != 0;
+}
+
+bool VtdUnit::beyond_host_width(u64 page_frame) const { return page_frame >> (host_address_bits - 12) != 0; }
+
+VtdUnit::Resolved VtdUnit::resolve(SourceId sid, VtdCaches* caches) const {
+  Resolved resolved;
+  switch (x_ttm) {
+    case Ttm::Legacy: return resolve_legacy(sid, caches);
+    case Ttm::Scalable:
+      if (x_config.scalable_mode) return resolve_scalable(sid, caches);
+      break;
+    case Ttm::AbortDma: resolved.abort_silently = true; return resolved;
+    case Ttm::Reserved: break;
+  }
+  resolved.fault = FaultReason::RootTableAddressInvalid;
+  return resolved;
+}
+
+VtdUnit::Resolved VtdUnit::resolve_legacy(SourceId sid, VtdCaches* caches) const {
+  Resolved resolved;
+  CachedContext context;
+  const CachedContext* hit = caches != nullptr ? caches->find_context(sid) : nullptr;
+  if (hit != nullptr && !hit->scalable) {
+    context = *hit;
+  } else {
+    resolved.fault = fetch_context(sid, context);
+    if (resolved.fault == FaultReason::None && caches != nullptr) caches->fill_context(sid, context);
+  }
+  resolved.stage = context.stage;
+  resolved.fault_processing_disabled = context.fault_processing_disabled;
+  return resolved;
+}
+
+FaultReason VtdUnit::fetch_context(SourceId sid, CachedContext& context) const {
+  const auto root_words = x_ram.fetch_quad(x_root + u64{sid.bus()} * 16);
+  if (!root_words) return FaultReason::RootTableAccess;
+  const RootEntry root(RootEntry::Words{root_words->lo, root_words->hi});
+  if (root.get<root_entry::P>() == 0) return FaultReason::RootNotPresent;
+  if (!root.reserved_clear() || beyond_host_width(root.get<root_entry::Ctp>())) return FaultReason::RootReserved;
+
+  const PhysAddr table = Pfn(root.get<root_entry::Ctp>()).address();
+  const auto words = x_ram.fetch_quad(table + u64{sid.devfn()} * 16);
+  if (!words) return FaultReason::ContextTableAccess;
+  const ContextEntry entry(ContextEntry::Words{words->lo, words->hi});
+  context.fault_processing_disabled = entry.get<context_entry::Fpd>() != 0;
+  if (entry.get<context_entry::P>() == 0) return FaultReason::ContextNotPresent;
+  if (!entry.reserved_clear() || beyond_host_width(entry.get<context_entry::Ssptptr>()))
+    return FaultReason::ContextReserved;
+  const u64 width = entry.get<context_entry::Aw>();
+  const auto type = static_cast<TranslationType>(entry.get<context_entry::Tt>());
+  if (type != TranslationType::Untranslated && type != TranslationType::PassThrough) return FaultReason::ContextInvalid;
+  if (!width_supported(width)) return FaultReason::ContextInvalid;
+  context.stage = {.table = Pfn(entry.get<context_entry::Ssptptr>()).address(),
+                   .did = static_cast<u16>(entry.get<context_entry::Did>()),
+                   .levels = static_cast<u8>(width + 2),
+                   .pass_through = type == TranslationType::PassThrough,
+                   .fault_processing_disabled = context.fault_processing_disabled};
+  return FaultReason::None;
+}
+
+VtdUnit::Resolved VtdUnit::resolve_scalable(SourceId sid, VtdCaches* caches) const {
+  Resolved resolved;
+  resolved.scalable = true;
+  CachedContext context;
+  const CachedContext* hit = caches != nullptr ? caches->find_context(sid) : nullptr;
+  if (hit != nullptr && hit->scalable) {
+    context = *hit;
+  } else {
+    resolved.fault = fetch_scalable_context(sid, context);
+    if (resolved.fault == FaultReason::None && caches != nullptr) caches->fill_context(sid, context);
+  }
+  resolved.fault_processing_disabled = context.fault_processing_disabled;
+  if (resolved.fault != FaultReason::None) return resolved;
+
+  if (const Stage* stage = caches != nullptr ? caches->find_pasid(sid, context.rid_pasid) : nullptr) {
+    resolved.stage = *stage;
+  } else {
+    resolved.fault = fetch_pasid(context, resolved.stage);
+    if (resolved.fault == FaultReason::None && caches != nullptr)
+      caches->fill_pasid(sid, context.rid_pasid, resolved.stage);
+  }
+  resolved.fault_processing_disabled |= resolved.stage.fault_processing_disabled;
+  return resolved;
+}
+
+FaultReason VtdUnit::fetch_scalable_context(SourceId sid, CachedContext& context) const {
+  namespace root_field = scalable_root_entry;
+  namespace field = scalable_context_entry;
+  const auto root_words = x_ram.fetch_quad(x_root + u64{sid.bus()} * 16);
+  if (!root_words) return FaultReason::ScalableRootAccess;
+  const bool upper = sid.devfn() >= 0x80;
+  const ScalableRootEntry root(ScalableRootEntry::Words{root_words->lo, root_words->hi});
+  const bool present = (upper ? root.get<root_field::Up>() : root.get<root_field::Lp>()) != 0;
+  const u64 half = upper ? root_words->hi : root_words->lo;
+  const u64 frame = upper ? root.get<root_field::Uctp>() : root.get<root_field::Lctp>();
+  if (!present) return FaultReason::ScalableRootNotPresent;
+  if ((half & ScalableRootEntry::reserved_bits(upper ? 1 : 0)) != 0 || beyond_host_width(frame))
+    return FaultReason::ScalableRootReserved;
+
+  const PhysAddr at = Pfn(frame).address() + u64{sid.devfn() & 0x7fu} * 32;
+  const auto low = x_ram.fetch_quad(at);
+  const auto high = x_ram.fetch_quad(at + 16);
+  if (!low || !high) return FaultReason::ScalableContextAccess;
+  const ScalableContextEntry entry(ScalableContextEntry::Words{low->lo, low->hi, high->lo, high->hi});
+  context.fault_processing_disabled = entry.get<field::Fpd>() != 0;
+  if (entry.get<field::P>() == 0) return FaultReason::ScalableContextNotPresent;
+  // DTE and PRE are reserved without ECAP.DT and ECAP.PRS, which this unit does not have.
+  if (!entry.reserved_clear() || entry.get<field::Dte>() != 0 || entry.get<field::Pre>() != 0 ||
+      beyond_host_width(entry.get<field::PasidDirPtr>()))
+    return FaultReason::ScalableContextReserved;
+  context.scalable = true;
+  context.pasid_directory = Pfn(entry.get<field::PasidDirPtr>()).address();
+  context.directory_entries = u64{1} << (entry.get<field::Pdts>() + 7);
+  context.rid_pasid = static_cast<u32>(entry.get<field::RidPasid>());
+  if (context.rid_pasid >> pasid_table_lg2 >= context.directory_entries) return FaultReason::RidPasidInvalid;
+  return FaultReason::None;
+}
+
+FaultReason VtdUnit::fetch_pasid(const CachedContext& context, Stage& stage) const {
+  namespace field = pasid_entry;
+  const u64 directory_index = context.rid_pasid >> pasid_table_lg2;
+  const auto directory_word = x_ram.load64(context.pasid_directory + directory_index * 8);
+  if (!directory_word) return FaultReason::PasidDirectoryAccess;
+  const PasidDirectoryEntry directory(*directory_word);
+  stage.fault_processing_disabled = directory.get<pasid_directory_entry::Fpd>() != 0;
+  if (directory.get<pasid_directory_entry::P>() == 0) return FaultReason::PasidDirectoryNotPresent;
+  if (!directory.reserved_clear() || beyond_host_width(directory.get<pasid_directory_entry::SmptblPtr>()))
+    return FaultReason::PasidDirectoryReserved;
+
+  const PhysAddr at = Pfn(directory.get<pasid_directory_entry::SmptblPtr>()).address() +
+                      u64{context.rid_pasid & (pasid_entries_per_table - 1)} * 64;
+  PasidEntry::Words words{};
+  for (unsigned piece = 0; piece < 4; ++piece) {
+    const auto quad = x_ram.fetch_quad(at + u64{piece} * 16);
+    if (!quad) return FaultReason::PasidTableAccess;
+    words[2 * piece] = quad->lo;
+    words[2 * piece + 1] = quad->hi;
+  }
+  const PasidEntry entry(words);
+  stage.fault_processing_disabled |= entry.get<field::Fpd>() != 0;
+  if (entry.get<field::P>() == 0) return FaultReason::PasidEntryNotPresent;
+  // SSADE, SSEE and PWSNP are reserved without ECAP.SSADS, ECAP.SRS/ERS and ECAP.SMPWCS.
+  if (!entry.reserved_clear() || entry.get<field::Ssade>() != 0 || entry.get<field::Ssee>() != 0 ||
+      (entry.get<field::Pwsnp>() != 0 && !x_config.coherent) || beyond_host_width(entry.get<field::Ssptptr>()))
+    return FaultReason::PasidEntryReserved;
+  const auto type = static_cast<Pgtt>(entry.get<field::Pgtt>());
+  const u64 width = entry.get<field::Aw>();
+  if (type != Pgtt::SecondStage && type != Pgtt::PassThrough) return FaultReason::PasidEntryInvalid;
+  if (type == Pgtt::SecondStage && !width_supported(width)) return FaultReason::PasidEntryInvalid;
+  stage.table = Pfn(entry.get<field::Ssptptr>()).address();
+  stage.did = static_cast<u16>(entry.get<field::Did>());
+  stage.levels = static_cast<u8>(width + 2);
+  stage.pass_through = type == Pgtt::PassThrough;
+  return FaultReason::None;
+}
+
+}  // namespace sim
