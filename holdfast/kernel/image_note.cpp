@@ -1,0 +1,49 @@
+#include "holdfast/kernel/image_note.hpp"
+
+namespace holdfast::kernel {
+namespace {
+
+/// Every layout that crosses a jump. 1212547073 is 0x48460001: IOMMU records with arena blocks.
+constexpr char descriptor[] =
+    "kho-v2\0luo-v1\0luo-session-v2\0luo-flb-v1\0memfd-v2\0iommu-liveupdate:1\0iommu-liveupdate:1212547073\0"
+    "holdfast-iommufd-v1\0holdfast-vfio-pci-v1\0holdfast-pci-v1\0holdfast-attest-v1";
+
+/// Elf64_Nhdr with name and descriptor, padded to 4 bytes (System V ABI, Note Section).
+struct alignas(4) Note {
+  u32 name_size = sizeof name;
+  u32 descriptor_size = sizeof descriptor;
+  u32 type = 1;
+  char name[12] = "Holdfast";
+  char padded[(sizeof descriptor + 3) / 4 * 4]{};
+
+  constexpr Note() {
+    name_size = 9;
+    for (u64 i = 0; i < sizeof descriptor; ++i) padded[i] = descriptor[i];
+  }
+};
+
+[[gnu::section(".note.holdfast"), gnu::used, gnu::retain]] constexpr Note note;
+
+}  // namespace
+
+bool note_names(std::string_view text, std::string_view layout) {
+  while (!text.empty()) {
+    const std::string_view entry = text.substr(0, text.find('\0'));
+    if (entry == layout) return true;
+    text.remove_prefix(entry.size() < text.size() ? entry.size() + 1 : entry.size());
+  }
+  return false;
+}
+
+Status check_next_image(std::string_view next, std::string_view& missing) {
+  for (std::string_view rest = own_note(); !rest.empty();) {
+    const std::string_view entry = rest.substr(0, rest.find('\0'));
+    if (!note_names(next, entry)) return missing = entry, Code::UnknownVersion;
+    rest.remove_prefix(entry.size() < rest.size() ? entry.size() + 1 : entry.size());
+  }
+  return {};
+}
+
+std::string_view own_note() { return {note.padded, sizeof descriptor - 1}; }
+
+}  // namespace holdfast::kernel

@@ -1,0 +1,47 @@
+#include "holdfast/kernel/options.hpp"
+
+namespace holdfast::kernel {
+namespace {
+
+struct Word {
+  std::string_view key;
+  std::string_view value;
+};
+
+Word next_word(std::string_view& line) {
+  while (!line.empty() && line.front() == ' ') line.remove_prefix(1);
+  const std::string_view word = line.substr(0, line.find(' '));
+  line.remove_prefix(word.size());
+  const u64 equals = word.find('=');
+  if (equals == std::string_view::npos) return {word, {}};
+  return {word.substr(0, equals), word.substr(equals + 1)};
+}
+
+template <class T>
+Status choose(T& option, std::string_view value, std::string_view first_name, T first, std::string_view second_name,
+              T second) {
+  if (value == first_name) return option = first, Status();
+  if (value == second_name) return option = second, Status();
+  return Code::Invalid;
+}
+
+}  // namespace
+
+Result<Options> parse_command_line(std::string_view line) {
+  Options options;
+  while (true) {
+    const Word word = next_word(line);
+    if (word.key.empty()) return options;
+    if (word.key == "mode") {
+      TRY(choose(options.mode, word.value, "scalable", vtd::Mode::Scalable, "legacy", vtd::Mode::Legacy));
+    } else if (word.key == "policy") {
+      TRY(choose(options.policy, word.value, "holdfast", luo::Policy::Holdfast, "linux", luo::Policy::Linux));
+    } else if (word.key == "tables") {
+      TRY(choose(options.tables, word.value, "arena", TableMode::Arena, "page", TableMode::Page));
+    } else {
+      return Code::Invalid;
+    }
+  }
+}
+
+}  // namespace holdfast::kernel

@@ -1,0 +1,22 @@
+// What the command line of the kernel decides: "mode=scalable policy=holdfast tables=arena".
+#pragma once
+
+#include <string_view>
+
+#include "holdfast/base/result.hpp"
+#include "holdfast/luo/policy.hpp"
+#include "holdfast/memory/table_arena.hpp"
+#include "holdfast/vtd/entry_format.hpp"
+
+namespace holdfast::kernel {
+
+struct Options {
+  vtd::Mode mode = vtd::Mode::Scalable;          // mode=scalable|legacy; legacy is used where the unit cannot do better
+  luo::Policy policy = luo::Policy::Holdfast;    // policy=holdfast|linux
+  TableMode tables = TableMode::Arena;           // tables=arena|page
+};
+
+/// Words are separated by spaces; a later word wins. Errors: Invalid (an unknown word or value).
+Result<Options> parse_command_line(std::string_view line);
+
+}  // namespace holdfast::kernel

@@ -1,0 +1,53 @@
+#include "holdfast/kernel/options.hpp"
+
+#include <gtest/gtest.h>
+
+#include "holdfast/kernel/image_note.hpp"
+
+namespace holdfast::kernel {
+namespace {
+
+TEST(KernelOptions, DefaultsAreScalableHoldfastArena) {
+  const auto options = parse_command_line("");
+  ASSERT_TRUE(options.ok());
+  EXPECT_EQ(options->mode, vtd::Mode::Scalable);
+  EXPECT_EQ(options->policy, luo::Policy::Holdfast);
+  EXPECT_EQ(options->tables, TableMode::Arena);
+}
+
+TEST(KernelOptions, ReadsEveryWordAndTheLastOneWins) {
+  const auto options = parse_command_line("  mode=legacy policy=linux  tables=page mode=scalable mode=legacy");
+  ASSERT_TRUE(options.ok());
+  EXPECT_EQ(options->mode, vtd::Mode::Legacy);
+  EXPECT_EQ(options->policy, luo::Policy::Linux);
+  EXPECT_EQ(options->tables, TableMode::Page);
+}
+
+TEST(KernelOptions, RefusesWhatItDoesNotKnow) {
+  for (const char* line : {"mode=", "mode", "mode=fast", "speed=high", "tables=Arena"})
+    EXPECT_EQ(parse_command_line(line).code(), Code::Invalid) << line;
+}
+
+TEST(ImageNote, ListsEveryLayoutThatThisImageWrites) {
+  for (const char* layout : {"kho-v2", "luo-v1", "luo-session-v2", "luo-flb-v1", "memfd-v2", "iommu-liveupdate:1",
+                             "iommu-liveupdate:1212547073", "holdfast-iommufd-v1", "holdfast-vfio-pci-v1",
+                             "holdfast-pci-v1", "holdfast-attest-v1"})
+    EXPECT_TRUE(note_names(own_note(), layout)) << layout;
+  EXPECT_FALSE(note_names(own_note(), "kho-v"));
+  EXPECT_FALSE(note_names(own_note(), "ho-v2"));
+  EXPECT_FALSE(note_names(own_note(), ""));
+}
+
+TEST(ImageNote, RefusesASuccessorThatLacksOneLayoutAndNamesIt) {
+  RecordProperty("acceptance", "K20");
+  std::string next(own_note());
+  std::string_view missing;
+  EXPECT_TRUE(check_next_image(next, missing).ok());
+  next.replace(next.find("memfd-v2"), 8, "memfd-v3");
+  EXPECT_EQ(check_next_image(next, missing).code(), Code::UnknownVersion);
+  EXPECT_EQ(missing, "memfd-v2");
+  EXPECT_EQ(check_next_image("", missing).code(), Code::UnknownVersion);
+}
+
+}  // namespace
+}  // namespace holdfast::kernel
