@@ -1,7 +1,8 @@
 // KHO, generation "kho-v2": how one kernel tells the next which memory is preserved. This interface is a contract.
 //
 // Contents: the names and properties of the root FDT, the scratch array, and the key arithmetic of the radix map.
-// Numbers inside FDT properties are raw native-endian u64, not FDT big-endian. Layout only: no behaviour, no failure.
+// Records are naturally aligned and have no padding. Numbers inside FDT properties are raw native-endian u64, not FDT
+// big-endian. Layout only: no behaviour, no failure.
 #pragma once
 
 #include <bit>
@@ -19,7 +20,7 @@ inline constexpr std::string_view subtree_property = "preserved-data";          
 inline constexpr u64 root_fdt_bytes = page_size_bytes;
 
 /// One element of the scratch array: memory from which alone the next kernel allocates until it knows the map.
-struct [[gnu::packed]] ScratchRegion {
+struct ScratchRegion {
   u64 address;
   u64 size_bytes;
 };
@@ -27,7 +28,8 @@ static_assert(sizeof(ScratchRegion) == 16);
 static_assert(offsetof(ScratchRegion, address) == 0);
 static_assert(offsetof(ScratchRegion, size_bytes) == 8);
 
-/// The radix map: six levels; level 0 is a page used as a bitmap, levels 1..5 are pages of 512 child addresses (0: none).
+/// The radix map: six levels; level 0 is a page used as a bitmap, levels 1..5 are pages of 512 child addresses (0:
+/// none).
 namespace radix {
 
 inline constexpr unsigned levels = 6;
@@ -35,13 +37,13 @@ inline constexpr unsigned bitmap_lg2 = 15;  // bits of a level-0 page
 inline constexpr unsigned node_lg2 = 9;     // entries of a page of level 1..5
 inline constexpr unsigned order_0_bit = 64 - page_lg2;
 
-struct [[gnu::packed]] Node {
+struct Node {
   u64 child[512];
 };
 static_assert(sizeof(Node) == page_size_bytes);
 static_assert(offsetof(Node, child) == 0);
 
-struct [[gnu::packed]] Bitmap {
+struct Bitmap {
   u64 word[512];  // key bits 5:0 select the bit, 14:6 the word
 };
 static_assert(sizeof(Bitmap) == page_size_bytes);

@@ -1,4 +1,5 @@
-// LUO, generation "luo-v1": the live update orchestrator's records, as they cross the jump. This interface is a contract.
+// LUO, generation "luo-v1": the live update orchestrator's records, as they cross the jump. This interface is a
+// contract.
 //
 // The KHO subtree "LUO" is one FDT page; it points at the session block and the FLB block, sessions point at their file
 // blocks. A block is one naturally aligned power-of-two run of pages. Strings are NUL-terminated inside their field.
@@ -25,7 +26,7 @@ inline constexpr std::string_view flb_header_property = "luo-flb-header";  // u6
 inline constexpr u64 name_bytes = 64;        // of a session, NUL included
 inline constexpr u64 compatible_bytes = 48;  // of a file handler or FLB, NUL included
 
-struct [[gnu::packed]] FileRecord {
+struct FileRecord {
   char compatible[compatible_bytes];  // which handler understands data
   u64 data;                           // the handler's: usually the address of its record
   u64 token;                          // user space's name for the file, unique in its session
@@ -35,7 +36,7 @@ static_assert(offsetof(FileRecord, compatible) == 0);
 static_assert(offsetof(FileRecord, data) == 48);
 static_assert(offsetof(FileRecord, token) == 56);
 
-struct [[gnu::packed]] FileSet {
+struct FileSet {
   u64 files;  // address of count FileRecords; 0 when there are none
   u64 count;
 };
@@ -43,7 +44,7 @@ static_assert(sizeof(FileSet) == 16);
 static_assert(offsetof(FileSet, files) == 0);
 static_assert(offsetof(FileSet, count) == 8);
 
-struct [[gnu::packed]] SessionRecord {
+struct SessionRecord {
   char name[name_bytes];
   FileSet file_set;
 };
@@ -52,14 +53,14 @@ static_assert(offsetof(SessionRecord, name) == 0);
 static_assert(offsetof(SessionRecord, file_set) == 64);
 
 /// Head of the session block; the SessionRecords follow.
-struct [[gnu::packed]] SessionHeader {
+struct SessionHeader {
   u64 count;
 };
 static_assert(sizeof(SessionHeader) == 8);
 static_assert(offsetof(SessionHeader, count) == 0);
 
 /// Head of the FLB block; the FlbRecords follow.
-struct [[gnu::packed]] FlbHeader {
+struct FlbHeader {
   u64 page_count;
   u64 count;
 };
@@ -67,7 +68,7 @@ static_assert(sizeof(FlbHeader) == 16);
 static_assert(offsetof(FlbHeader, page_count) == 0);
 static_assert(offsetof(FlbHeader, count) == 8);
 
-struct [[gnu::packed]] FlbRecord {
+struct FlbRecord {
   char name[compatible_bytes];
   u64 data;   // the FLB's: usually the address of its record
   u64 count;  // preserved files that depend on it
@@ -84,9 +85,7 @@ inline constexpr unsigned flb_block_order = 0;
 [[nodiscard]] constexpr u64 sessions_per_block(unsigned order) {
   return ((page_size_bytes << order) - sizeof(SessionHeader)) / sizeof(SessionRecord);
 }
-[[nodiscard]] constexpr u64 files_per_block(unsigned order) {
-  return (page_size_bytes << order) / sizeof(FileRecord);
-}
+[[nodiscard]] constexpr u64 files_per_block(unsigned order) { return (page_size_bytes << order) / sizeof(FileRecord); }
 [[nodiscard]] constexpr u64 flbs_per_block(unsigned order) {
   return ((page_size_bytes << order) - sizeof(FlbHeader)) / sizeof(FlbRecord);
 }

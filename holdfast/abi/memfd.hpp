@@ -1,7 +1,8 @@
 // memfd, generation "memfd-v2": a preserved memory file as it crosses the jump. This interface is a contract.
 //
-// The file record's data is the address of one MemfdRecord; its folio list is an array of Folio scattered over the pages
-// that a VmallocDescriptor names (KHO's way of preserving a virtually contiguous array). Layout only, no behaviour.
+// The file record's data is the address of one MemfdRecord; its folio list is an array of Folio scattered over the
+// pages that a VmallocDescriptor names (KHO's way of preserving a virtually contiguous array). Layout only, no
+// behaviour.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +15,7 @@ namespace holdfast::abi::memfd {
 inline constexpr std::string_view compatible = "memfd-v2";
 
 /// A preserved array of pages: the chain of chunks lists them in order. Each listed block has 2^order pages.
-struct [[gnu::packed]] VmallocDescriptor {
+struct VmallocDescriptor {
   u64 first;        // address of the first VmallocChunk; 0 when the array is empty
   u32 total_pages;  // of 4 KiB
   u16 flags;        // vmalloc_*
@@ -29,7 +30,7 @@ inline constexpr u16 vmalloc_alloc = 1;      // an ordinary allocation
 inline constexpr u16 vmalloc_huge_vmap = 2;  // may have been mapped with large pages
 
 /// One page of the chain; the list ends at the first 0.
-struct [[gnu::packed]] VmallocChunk {
+struct VmallocChunk {
   u64 next;  // address of the next chunk; 0 at the end
   u64 pages[511];
 };
@@ -37,7 +38,7 @@ static_assert(sizeof(VmallocChunk) == page_size_bytes);
 static_assert(offsetof(VmallocChunk, next) == 0);
 static_assert(offsetof(VmallocChunk, pages) == 8);
 
-struct [[gnu::packed]] MemfdRecord {
+struct MemfdRecord {
   u64 position;
   u64 size_bytes;
   u32 seals;  // F_SEAL_* of the moment of preserve
@@ -54,7 +55,7 @@ static_assert(offsetof(MemfdRecord, folio_count) == 24);
 static_assert(offsetof(MemfdRecord, folios) == 32);
 
 /// One preserved block of the file: its first frame, what it holds, where it belongs.
-struct [[gnu::packed]] Folio {
+struct Folio {
   u64 frame_and_flags;  // frame 51:0, flags 63:52
   u64 index;            // page of the file, from 0
 

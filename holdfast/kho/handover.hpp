@@ -1,10 +1,10 @@
 // Handover: the outgoing preserved-memory map and root FDT of this kernel, and the restoring of what came in.
 //
-// Outgoing: a set of blocks, not a count: preserve twice and unpreserve once leaves the block unpreserved; sharers count
-// above. The radix map and the root FDT in memory are valid after every call, in the layout the next kernel reads: there
-// is no finalise step. A node that becomes empty is freed, so undone is undone; a call that fails leaves everything,
-// the free memory included, as it was. The root FDT page and the page of the scratch array are preserved themselves;
-// nodes of the map are not (as in Linux): the next kernel reads them before it allocates outside scratch.
+// Outgoing: a set of blocks, not a count: preserve twice and unpreserve once leaves the block unpreserved; sharers
+// count above. The radix map and the root FDT in memory are valid after every call, in the layout the next kernel
+// reads: there is no finalise step. A node that becomes empty is freed, so undone is undone; a call that fails leaves
+// everything, the free memory included, as it was. The root FDT page and the page of the scratch array are preserved
+// themselves; nodes of the map are not (as in Linux): the next kernel reads them before it allocates outside scratch.
 //
 // Incoming: claim_incoming() takes the frames of preserved blocks out of everyone's reach; each block can be restored
 // exactly once; the map itself is kept until release_incoming_map().
@@ -25,7 +25,7 @@
 
 namespace holdfast::kho {
 
-class Handover final : public BlockSink {
+class Handover final : public BlockSink, public BlockRestorer {
  public:
   explicit Handover(Memory& memory);
   Handover(const Handover&) = delete;
@@ -64,15 +64,13 @@ class Handover final : public BlockSink {
   /// @p blob stays the caller's, who preserves it. Errors: Exists, NoMemory (the page is full), Invalid (name not a
   /// legal node name of 1..31 characters).
   Status add_subtree(std::string_view name, PhysAddr blob);
-  /// Changes where an existing subtree's blob is. Errors: NotFound.
-  Status move_subtree(std::string_view name, PhysAddr blob);
   void remove_subtree(std::string_view name);
   [[nodiscard]] Result<PhysAddr> find_subtree(std::string_view name) const;
 
   /// What the jump passes on.
   [[nodiscard]] holdfast::Handover numbers() const;
   [[nodiscard]] u64 count() const;  // preserved blocks
-  void for_each(Visitor<Block> visit) const;
+  void for_each(const Visitor<Block>& visit) const;
   [[nodiscard]] u64 node_count() const;
   /// Over the set and the subtrees; equal states, equal hashes.
   [[nodiscard]] u64 state_hash() const;
@@ -85,7 +83,7 @@ class Handover final : public BlockSink {
   Status claim_incoming(const IncomingMap& incoming);
   /// Takes the block that starts at @p head over as an ordinary allocation, exactly once.
   /// Errors: NotFound (never preserved, restored already, or not the head).
-  Result<Block> restore(PhysAddr head);
+  Result<Block> restore(PhysAddr head) override;
   /// The same for a range that was preserved with preserve_range(); all or nothing. Errors: NotFound, Invalid.
   Result<PhysAddr> restore_range(PhysRange range);
   /// Restores and gives the memory back; warns when there is nothing to restore.
@@ -95,7 +93,7 @@ class Handover final : public BlockSink {
   [[nodiscard]] bool is_incoming(Block block) const;
   /// True while every page of the range belongs to a block that is not restored yet.
   [[nodiscard]] bool is_incoming_range(PhysRange range) const;
-  void for_each_unrestored(Visitor<Block> visit) const;
+  void for_each_unrestored(const Visitor<Block>& visit) const;
   /// Frees everything that was never restored; the number of blocks.
   u64 reclaim_unrestored();
   /// Frees the pages of the incoming map, root FDT and scratch array: the IncomingMap must not be used any more.
@@ -104,16 +102,17 @@ class Handover final : public BlockSink {
   [[nodiscard]] bool holds_incoming_map() const { return x_holds_incoming_map; }
 
  private:
-  [[nodiscard]] bool is_preservable(Block block) const;
-  [[nodiscard]] bool is_preservable_range(PhysRange range) const;
-  Status write_root(std::string_view add, u64 add_blob, std::string_view leave_out);
-  void forget(PhysAddr page);
-  [[nodiscard]] bool is_incoming_locked(Block block) const;
-  Block take(Block block);
+  [[nodiscard]] bool is_preservable(PhysRange range) const;
+  Status preserve_locked(PhysRange range) HOLDFAST_REQUIRES(x_mutex);
+  /// Writes the root FDT anew: as it is, without @p leave_out, with @p add (both may be empty).
+  Status write_root(std::string_view add, PhysAddr add_blob, std::string_view leave_out) HOLDFAST_REQUIRES(x_mutex);
+  [[nodiscard]] bool is_incoming_block(Block block) const;
+  Result<Block> take(PhysAddr head) HOLDFAST_REQUIRES(x_mutex);
+  [[nodiscard]] const std::byte* root_fdt() const { return x_memory.map.bytes(x_root); }
 
   Memory& x_memory;
   mutable Mutex x_mutex;
-  RadixMap x_radix;
+  RadixMap x_radix HOLDFAST_GUARDED_BY(x_mutex);
   PhysAddr x_root;          // root FDT page
   PhysAddr x_spare;         // where the next version of the root FDT is built; not preserved
   PhysAddr x_scratch_page;  // the scratch array

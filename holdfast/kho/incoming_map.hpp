@@ -1,9 +1,9 @@
 // IncomingMap: reads what the previous kernel handed over, before there is a frame table or an allocator.
 //
-// Contract: nothing it reads is believed. The root FDT, the scratch array and every node of the radix map must lie in RAM
-// outside scratch where their address says so; a path through the map is followed only where its key can name a block
-// of RAM, so every walk is bounded by the size of RAM. It writes nothing and allocates nothing, so the same kernel,
-// restarted, finds it unchanged. It is a plain value that refers to the DirectMap; valid until
+// Contract: nothing it reads is believed. The root FDT, the scratch array and every node of the radix map must lie in
+// RAM outside scratch where their address says so; a path through the map is followed only where its key can name a
+// block of RAM, so every walk is bounded by the size of RAM. It writes nothing and allocates nothing, so the same
+// kernel, restarted, finds it unchanged. It is a plain value that refers to the DirectMap; valid until
 // Handover::release_incoming_map().
 // Threads: read-only, any. Failure: Result; the map of another version is UnknownVersion, a contradiction is Corrupt.
 #pragma once
@@ -37,11 +37,11 @@ class IncomingMap {
   [[nodiscard]] bool contains_range(PhysRange range) const;
 
   /// Visits every preserved block by rising key: large orders first, then by address (Linux's order).
-  /// A part that is bad (node or block outside RAM or in scratch, impossible key, loop) is skipped; the walk goes on, and
-  /// the answer is Corrupt at the end.
-  Status walk(Visitor<Block> visit) const;
+  /// A part that is bad (node or block outside RAM or in scratch, impossible key, loop) is skipped; the walk goes on,
+  /// and the answer is Corrupt at the end.
+  Status walk(const Visitor<Block>& visit) const;
   /// Visits every page that holds the map itself (root first): not preserved, good only while nobody allocates it.
-  Status for_each_node(Visitor<PhysAddr> visit) const;
+  Status for_each_node(const Visitor<PhysAddr>& visit) const;
 
   /// Address of the blob that the previous kernel left under @p name: page-aligned RAM in a preserved block.
   /// Errors: NotFound, Corrupt.
@@ -51,7 +51,7 @@ class IncomingMap {
     std::string_view name;
     u64 blob;
   };
-  void for_each_subtree(Visitor<Subtree> visit) const;
+  void for_each_subtree(const Visitor<Subtree>& visit) const;
 
   /// Regions of scratch memory, without the empty ones.
   [[nodiscard]] std::span<const PhysRange> scratch() const { return {x_scratch.data(), x_scratch_count}; }

@@ -34,7 +34,7 @@ class RadixMap {
   void erase(u64 key);
   [[nodiscard]] bool contains(u64 key) const;
   /// By rising key.
-  void for_each(Visitor<u64> visit) const;
+  void for_each(const Visitor<u64>& visit) const;
 
   [[nodiscard]] PhysAddr root() const { return x_root; }
   [[nodiscard]] u64 count() const { return x_count; }

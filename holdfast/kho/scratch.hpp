@@ -11,12 +11,13 @@
 
 namespace holdfast::kho {
 
-/// Frame table (16 bytes a page is 1/256 of RAM) and early allocations: the larger of 2 MiB and 1/64 of RAM, in 4 MiB blocks'
-/// alignment where it fits.
+/// Frame table (16 bytes a page is 1/256 of RAM) and early allocations: the larger of 2 MiB and 1/64 of RAM, in 4 MiB
+/// blocks' alignment where it fits.
 [[nodiscard]] u64 default_scratch_bytes(std::span<const MemoryRange> memory_map);
 
 /// One region of @p size_bytes (rounded up to pages) at the upper end of the highest RAM range that has room for it
 /// outside @p own_image. Errors: NoMemory.
-[[nodiscard]] Result<PhysRange> choose_scratch(std::span<const MemoryRange> memory_map, PhysRange own_image, u64 size_bytes);
+[[nodiscard]] Result<PhysRange> choose_scratch(std::span<const MemoryRange> memory_map, PhysRange own_image,
+                                               u64 size_bytes);
 
 }  // namespace holdfast::kho

@@ -14,7 +14,8 @@ class Visitor {
     requires(!std::same_as<std::remove_cvref_t<F>, Visitor>)
   Visitor(F&& f)  // NOLINT: implicit by design
       : x_object(const_cast<void*>(static_cast<const void*>(&f))),
-        x_call([](void* object, Argument argument) { (*static_cast<std::remove_reference_t<F>*>(object))(argument); }) {}
+        x_call([](void* object, Argument argument) { (*static_cast<std::remove_reference_t<F>*>(object))(argument); }) {
+  }
   void operator()(Argument argument) const { x_call(x_object, argument); }
 
  private:

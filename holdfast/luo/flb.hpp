@@ -1,9 +1,10 @@
-// Flb: file-lifecycle-bound data: one object of a subsystem that crosses the jump as long as any file that needs it does.
+// Flb: file-lifecycle-bound data: one object of a subsystem that crosses the jump as long as any file that needs it
+// does.
 //
 // An FLB is attached to file handlers. It is preserved before the first file of any of them and unpreserved after the
-// last; in the next kernel it is finished after the last of their incoming files. Outgoing and incoming are independent:
-// the next live update may be prepared before the previous one is finished.
-// Threads: called under the orchestrator's mutex (LockRank::Orchestrator).
+// last; in the next kernel it is finished after the last of their incoming files. Outgoing and incoming are
+// independent: the next live update may be prepared before the previous one is finished. Threads: called under the
+// orchestrator's mutex (LockRank::Orchestrator).
 #pragma once
 
 #include <string_view>

@@ -3,11 +3,11 @@
 // Life of a file in the outgoing kernel: can_preserve, preserve, [freeze, unfreeze]*, unpreserve.
 // In the incoming kernel: retrieve (once; its failure is remembered), can_finish, finish; or drop; or, when the next
 // jump comes first, pass_on [cancel_pass_on].
-// A method that fails leaves nothing behind: a failed preserve is never followed by unpreserve, a failed freeze never by
-// unfreeze, a failed pass_on never by cancel_pass_on. The returned or given u64 `data` is the handler's own; it crosses
-// the jump in the file record and is untrusted in the next kernel.
-// Threads: called under the orchestrator's mutex (LockRank::Orchestrator): a handler may take locks of higher rank and
-// must not call the Orchestrator; it may use the session it is given.
+// A method that fails leaves nothing behind: a failed preserve is never followed by unpreserve, a failed freeze never
+// by unfreeze, a failed pass_on never by cancel_pass_on. The returned or given u64 `data` is the handler's own; it
+// crosses the jump in the file record and is untrusted in the next kernel. Threads: called under the orchestrator's
+// mutex (LockRank::Orchestrator): a handler may take locks of higher rank and must not call the Orchestrator; it may
+// use the session it is given.
 #pragma once
 
 #include <string_view>
@@ -40,7 +40,9 @@ class FileHandler {
   // Incoming. `retrieved` is the file if it was retrieved with success, else nullptr.
 
   virtual Result<FileRef> retrieve(IncomingSession& session, u64 data) = 0;
-  [[nodiscard]] virtual bool can_finish(IncomingSession& /*session*/, File* /*retrieved*/, u64 /*data*/) { return true; }
+  [[nodiscard]] virtual bool can_finish(IncomingSession& /*session*/, File* /*retrieved*/, u64 /*data*/) {
+    return true;
+  }
   /// Frees what crossed, also of a file that was never retrieved.
   virtual void finish(IncomingSession& session, File* retrieved, u64 data) = 0;
   /// The administrator gave the file up: block its devices, free everything. May follow a failed finish.

@@ -8,15 +8,11 @@
 
 #include "holdfast/base/panic.hpp"
 #include "holdfast/base/types.hpp"
+#include "holdfast/kho/state_hash.hpp"
 
 namespace holdfast::luo {
 
-/// Spreads a key over 64 bits.
-[[nodiscard]] constexpr u64 mix(u64 x) {
-  x = (x ^ x >> 31) * 0x7fb5d329728ea185u;
-  x = (x ^ x >> 27) * 0x81dadef4bc2dd44du;
-  return x ^ x >> 33;
-}
+using kho::mix;
 
 template <class T>
 struct IndexHook {
@@ -24,7 +20,7 @@ struct IndexHook {
   T* right = nullptr;
 };
 
-template <class T, IndexHook<T> T::*Hook, class Traits>
+template <class T, IndexHook<T> T::* Hook, class Traits>
 class Index {
  public:
   Index() = default;

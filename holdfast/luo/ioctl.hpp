@@ -1,7 +1,7 @@
 // Size-first ioctl arguments, the rule that /dev/liveupdate, iommufd and VFIO share.
 //
-// The structure's first u32 is its size as the caller knows it. Shorter than the minimum: Invalid. Longer than ours: the
-// rest must be zero, else TooBig. An address that is not the caller's: Fault.
+// The structure's first u32 is its size as the caller knows it. Shorter than the minimum: Invalid. Longer than ours:
+// the rest must be zero, else TooBig. An address that is not the caller's: Fault.
 #pragma once
 
 #include <algorithm>

@@ -1,10 +1,10 @@
 // Orchestrator (LUO): sessions of files that cross a live update, the file handlers and FLBs behind them, freeze and
 // roll-back, and /dev/liveupdate.
 //
-// Contract: records stand in preserved memory in the layout of abi/luo.hpp while sessions are filled; freeze() writes only
-// counts and the number of the live update. Every call that fails leaves the state, free memory included, as it was.
-// Records of the previous kernel are untrusted: a bad session or file costs that session or file, is logged with its
-// reason, and the rest works; policy Linux refuses the device (Io) as a whole.
+// Contract: records stand in preserved memory in the layout of abi/luo.hpp while sessions are filled; freeze() writes
+// only counts and the number of the live update. Every call that fails leaves the state, free memory included, as it
+// was. Records of the previous kernel are untrusted: a bad session or file costs that session or file, is logged with
+// its reason, and the rest works; policy Linux refuses the device (Io) as a whole.
 //
 // After a freeze() that succeeded every operation of a session answers Busy until unfreeze().
 // Incoming sessions that are not finished at freeze() are passed on: their files are preserved again by their handlers.
@@ -37,10 +37,9 @@ class Orchestrator {
   /// Frees nothing: a kernel that jumps leaves its records behind. Use close() to give the memory back.
   ~Orchestrator() = default;
 
-  /// Makes the outgoing records and reads the incoming ones. @p incoming: after Handover::claim_incoming(); nullptr on a
-  /// cold boot; must live as long as Handover::holds_incoming_map().
-  /// Incoming state that cannot be read is not an error here: see incoming_state().
-  /// Errors: NoMemory, and then nothing was consumed: it may be called again.
+  /// Makes the outgoing records and reads the incoming ones. @p incoming: after Handover::claim_incoming(); nullptr on
+  /// a cold boot; must live as long as Handover::holds_incoming_map(). Incoming state that cannot be read is not an
+  /// error here: see incoming_state(). Errors: NoMemory, and then nothing was consumed: it may be called again.
   Status open(const kho::IncomingMap* incoming);
   /// Undoes open(); panics while sessions exist that somebody holds.
   void close();
@@ -68,10 +67,10 @@ class Orchestrator {
   Result<FileRef> retrieve_file(IncomingSession& session, u64 token);
   Status finish_session(IncomingSession& session);
 
-  /// Passes on what was not finished, asks every file for its consent, oldest first, and completes the records. A refusal
-  /// undoes it all, in reverse order. Errors: Busy (frozen already), the refusing handler's, NoMemory, NoSpace, Exists
-  /// (a session has the name of an incoming one that has to be passed on), NotSupported (an incoming file that nobody
-  /// here understands), Corrupt (a damaged incoming session: drop it first).
+  /// Passes on what was not finished, asks every file for its consent, oldest first, and completes the records. A
+  /// refusal undoes it all, in reverse order. Errors: Busy (frozen already), the refusing handler's, NoMemory, NoSpace,
+  /// Exists (a session has the name of an incoming one that has to be passed on), NotSupported (an incoming file that
+  /// nobody here understands), Corrupt (a damaged incoming session: drop it first).
   Status freeze();
   /// The jump was given up: everything works again.
   void unfreeze();

@@ -39,8 +39,8 @@ class RecordBlock {
   Status make_room(u64 count);
   void commit();
   void cancel();
-  /// Moves to a smaller block when @p count records fit one (none at all for @p keep_first = 0 records); keeps the large
-  /// one when there is no memory for that.
+  /// Moves to a smaller block when @p count records fit one (none at all for @p keep_first = 0 records); keeps the
+  /// large one when there is no memory for that.
   void shrink(u64 count);
   void free();
 

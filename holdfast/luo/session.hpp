@@ -137,7 +137,7 @@ class IncomingSession {
   SessionName x_name;
   List<IncomingFile, &IncomingFile::in_session> x_files;
   Index<IncomingFile, &IncomingFile::by_token, IncomingFile::ByToken> x_by_token;
-  PhysAddr x_files_block;   // of the FileRecords; 0: none
+  PhysAddr x_files_block;  // of the FileRecords; 0: none
   u64 x_file_count = 0;
   Code x_damage = Code::Ok;  // not Ok: its records cannot be used; it can only be dropped
   bool x_held = false;       // a descriptor for it is open

@@ -1,9 +1,10 @@
-// IncomingStream: reads the records that the previous kernel's orchestrator left, without allocating or changing anything.
+// IncomingStream: reads the records that the previous kernel's orchestrator left, without allocating or changing
+// anything.
 //
-// Contract: versions are read before anything they describe; every block must be preserved by the previous kernel, every
-// count fit its block, every string end inside its field. Usable from the first moment of a live boot, and until the
-// orchestrator has freed the records (when the last incoming session is finished).
-// Threads: read-only. Failure: Result; sessions and FLBs are judged apart, so that one does not cost the other.
+// Contract: versions are read before anything they describe; every block must be preserved by the previous kernel,
+// every count fit its block, every string end inside its field. Usable from the first moment of a live boot, and until
+// the orchestrator has freed the records (when the last incoming session is finished). Threads: read-only. Failure:
+// Result; sessions and FLBs are judged apart, so that one does not cost the other.
 #pragma once
 
 #include <string_view>

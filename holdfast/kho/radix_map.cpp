@@ -1,0 +1,122 @@
+// The outgoing radix map: see radix_map.hpp for the contract, abi/kho.hpp for the layout.
+#include "holdfast/kho/radix_map.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace holdfast::kho {
+
+namespace radix = abi::kho::radix;
+
+namespace {
+
+/// The page is a node or a bitmap: 512 words either way. Starts at @p near, where a word that is set is likeliest.
+bool is_empty(const u64* words, unsigned near) {
+  return std::all_of(words + near, words + 512, [](u64 word) { return word == 0; }) &&
+         std::all_of(words, words + near, [](u64 word) { return word == 0; });
+}
+
+}  // namespace
+
+Status RadixMap::open() {
+  TRY_ASSIGN(x_root, x_memory.buddy.allocate_zeroed(0));
+  x_nodes = 1;
+  return {};
+}
+
+void RadixMap::close() {
+  if (x_nodes == 0) return;
+  free_node(x_root, radix::levels - 1);
+  x_root = {};
+  x_count = 0;
+}
+
+void RadixMap::free_node(PhysAddr page, unsigned level) {
+  if (level != 0) {
+    for (u64 child : node(page)->child)
+      if (child != 0) free_node(PhysAddr(child), level - 1);
+  }
+  x_memory.buddy.release(page, 0);
+  --x_nodes;
+}
+
+Status RadixMap::reserve(u64 key) {
+  PhysAddr page = x_root;
+  for (unsigned level = radix::levels - 1; level != 0; --level) {
+    u64& child = node(page)->child[radix::child_index(key, level)];
+    if (child == 0) {
+      auto made = x_memory.buddy.allocate_zeroed(0);
+      if (!made.ok()) return prune(key), made.error();
+      child = made->value;
+      ++x_nodes;
+    }
+    page = PhysAddr(child);
+  }
+  return {};
+}
+
+void RadixMap::prune(u64 key) {
+  std::array<PhysAddr, radix::levels> path{};
+  path[radix::levels - 1] = x_root;
+  unsigned lowest = radix::levels - 1;
+  for (; lowest != 0; --lowest) {
+    const u64 child = node(path[lowest])->child[radix::child_index(key, lowest)];
+    if (child == 0) break;
+    path[lowest - 1] = PhysAddr(child);
+  }
+  for (unsigned level = lowest; level != radix::levels - 1; ++level) {
+    const unsigned near = level == 0 ? radix::word_index(key) : radix::child_index(key, level);
+    if (!is_empty(x_memory.map.at<u64>(path[level]), near)) return;
+    node(path[level + 1])->child[radix::child_index(key, level + 1)] = 0;
+    x_memory.buddy.release(path[level], 0);
+    --x_nodes;
+  }
+}
+
+RadixMap::Bitmap* RadixMap::find_bitmap(u64 key) const {
+  PhysAddr page = x_root;
+  for (unsigned level = radix::levels - 1; level != 0; --level) {
+    page = PhysAddr(node(page)->child[radix::child_index(key, level)]);
+    if (page == PhysAddr{}) return nullptr;
+  }
+  return x_memory.map.at<Bitmap>(page);
+}
+
+void RadixMap::insert(u64 key) {
+  Bitmap* bitmap = find_bitmap(key);
+  verify_invariant(bitmap != nullptr, "a key was inserted without reserve()");
+  u64& word = bitmap->word[radix::word_index(key)];
+  if ((word & radix::word_bit(key)) == 0) ++x_count;
+  word |= radix::word_bit(key);
+}
+
+void RadixMap::erase(u64 key) {
+  Bitmap* bitmap = find_bitmap(key);
+  if (bitmap == nullptr) return;
+  u64& word = bitmap->word[radix::word_index(key)];
+  if ((word & radix::word_bit(key)) == 0) return;
+  word &= ~radix::word_bit(key);
+  --x_count;
+  if (word == 0) prune(key);
+}
+
+bool RadixMap::contains(u64 key) const {
+  const Bitmap* bitmap = find_bitmap(key);
+  return bitmap != nullptr && (bitmap->word[radix::word_index(key)] & radix::word_bit(key)) != 0;
+}
+
+void RadixMap::for_each(const Visitor<u64>& visit) const { visit_node(x_root, radix::levels - 1, 0, visit); }
+
+void RadixMap::visit_node(PhysAddr page, unsigned level, u64 prefix, const Visitor<u64>& visit) const {
+  const u64* words = x_memory.map.at<u64>(page);
+  for (u64 i = 0; i < 512; ++i) {
+    if (level != 0) {
+      if (words[i] != 0) visit_node(PhysAddr(words[i]), level - 1, prefix << radix::node_lg2 | i, visit);
+      continue;
+    }
+    for (u64 bits = words[i]; bits != 0; bits &= bits - 1)
+      visit(prefix << radix::bitmap_lg2 | i << 6 | static_cast<u64>(std::countr_zero(bits)));
+  }
+}
+
+}  // namespace holdfast::kho

@@ -1,0 +1,158 @@
+// The incoming side of Handover: claiming what the previous kernel preserved, and restoring each block exactly once.
+#include <array>
+
+#include "holdfast/kho/block_cut.hpp"
+#include "holdfast/kho/handover.hpp"
+
+namespace holdfast::kho {
+
+namespace {
+
+/// "KHO: <what> 0x<address>", built without allocation.
+class Line {
+ public:
+  Line(std::string_view what, PhysAddr address) {
+    put("KHO: ");
+    put(what);
+    put(" 0x");
+    bool started = false;
+    for (int shift = 60; shift >= 0; shift -= 4) {
+      const auto digit = static_cast<unsigned>(address.value >> shift & 15);
+      started = started || digit != 0 || shift == 0;
+      if (started) put(std::string_view("0123456789abcdef" + digit, 1));
+    }
+  }
+  [[nodiscard]] std::string_view view() const { return {x_text.data(), x_length}; }
+
+ private:
+  void put(std::string_view text) {
+    for (char c : text)
+      if (x_length < x_text.size()) x_text[x_length++] = c;
+  }
+  std::array<char, 120> x_text{};
+  size_t x_length = 0;
+};
+
+}  // namespace
+
+Status Handover::claim_incoming(const IncomingMap& incoming) {
+  Guard guard(x_mutex);
+  Code bad = Code::Ok;
+  const auto report = [&](std::string_view what, PhysAddr at) {
+    bad = Code::Corrupt;
+    x_memory.world.log(LogLevel::Error, Line(what, at).view());
+  };
+  const auto keep = [&](PhysAddr page) {
+    x_memory.touches.frame();
+    if (!x_memory.mark_kept(page).ok()) report("a page of the incoming map is not memory of its own:", page);
+  };
+  x_holds_incoming_map = true;
+  keep(incoming.root_fdt());
+  // Linux lets the array stand in scratch, from where it was copied already.
+  const PhysAddr array_page(align_down(incoming.scratch_array().value, page_size_bytes));
+  const bool keeps_array = !incoming.is_in_scratch({array_page, page_size_bytes});
+  if (keeps_array) keep(array_page);
+  if (!incoming.for_each_node(keep).ok()) report("the incoming map has bad nodes, root", incoming.radix_root());
+  const Status walked = incoming.walk([&](Block block) {
+    const bool is_own_page =
+        block.order == 0 && (block.start == incoming.root_fdt() || (keeps_array && block.start == array_page));
+    if (is_own_page) return;
+    x_memory.touches.block();
+    if (!x_memory.mark_incoming(block).ok()) report("a preserved block overlaps something else:", block.start);
+  });
+  if (!walked.ok()) report("the incoming map names blocks that cannot be, root", incoming.radix_root());
+  return bad;
+}
+
+Result<Block> Handover::take(PhysAddr head) { return x_memory.frames.take_incoming(head); }
+
+Result<Block> Handover::restore(PhysAddr head) {
+  might_sleep(x_memory.world);
+  Guard guard(x_mutex);
+  const auto block = take(head);
+  if (!block.ok()) x_memory.world.log(LogLevel::Warning, Line("nothing to restore at", head).view());
+  return block;
+}
+
+bool Handover::is_incoming_block(Block block) const {
+  const Frame* frame = x_memory.frames.find(block.start);
+  return frame != nullptr && block.start.is_aligned(page_size_bytes) && frame->state == FrameState::Incoming &&
+         frame->order == block.order;
+}
+
+Result<PhysAddr> Handover::restore_range(PhysRange range) {
+  might_sleep(x_memory.world);
+  if (!is_page_range(range)) return Code::Invalid;
+  Guard guard(x_mutex);
+  const PhysRange found = cut_while(range, [&](Block block) { return is_incoming_block(block); });
+  if (found != range) {
+    x_memory.world.log(LogLevel::Warning, Line("nothing to restore at", found.start + found.size_bytes).view());
+    return Code::NotFound;
+  }
+  cut(range, [&](Block block) HOLDFAST_TSA(requires_capability(x_mutex)) {
+    MUST(take(block.start), "an incoming block, just looked at, can be restored");
+  });
+  return range.start;
+}
+
+void Handover::restore_free(PhysAddr head) {
+  if (const auto block = restore(head); block.ok()) x_memory.buddy.release(block->start, block->order);
+}
+
+void Handover::restore_free_range(PhysRange range) {
+  if (!restore_range(range).ok()) return;
+  cut(range, [&](Block block) { x_memory.buddy.release(block.start, block.order); });
+}
+
+bool Handover::is_incoming(Block block) const {
+  Guard guard(x_mutex);
+  return is_incoming_block(block);
+}
+
+bool Handover::is_incoming_range(PhysRange range) const {
+  const auto last = checked_last(range.start.value, range.size_bytes);
+  if (!last) return false;
+  Guard guard(x_mutex);
+  for (u64 at = range.start.value;;) {
+    const auto block = x_memory.frames.find_incoming(PhysAddr(at));
+    if (!block) return false;
+    const u64 block_last = block->start.value + (block->size_bytes() - 1);
+    if (block_last >= *last) return true;
+    at = block_last + 1;
+  }
+}
+
+void Handover::for_each_unrestored(const Visitor<Block>& visit) const {
+  Guard guard(x_mutex);
+  for (u64 pfn = 0; pfn < x_memory.frames.count(); ++pfn) {
+    const PhysAddr address = Pfn(pfn).address();
+    if (const Frame& frame = x_memory.frames.at(address); frame.state == FrameState::Incoming)
+      visit(Block{address, frame.order});
+  }
+}
+
+u64 Handover::reclaim_unrestored() {
+  might_sleep(x_memory.world);
+  Guard guard(x_mutex);
+  u64 reclaimed = 0;
+  for (u64 pfn = 0; pfn < x_memory.frames.count(); ++pfn) {
+    const PhysAddr address = Pfn(pfn).address();
+    if (x_memory.frames.at(address).state != FrameState::Incoming) continue;
+    MUST(x_memory.release_incoming(address), "the head of an incoming block can be released");
+    ++reclaimed;
+  }
+  return reclaimed;
+}
+
+void Handover::release_incoming_map() {
+  might_sleep(x_memory.world);
+  Guard guard(x_mutex);
+  if (!x_holds_incoming_map) return;
+  x_holds_incoming_map = false;
+  for (u64 pfn = 0; pfn < x_memory.frames.count(); ++pfn) {
+    const PhysAddr address = Pfn(pfn).address();
+    if (x_memory.frames.at(address).state == FrameState::Kept) x_memory.release_kept(address);
+  }
+}
+
+}  // namespace holdfast::kho
