@@ -29,6 +29,9 @@ template <std::unsigned_integral T>
   return checked_add(start, length - 1);
 }
 
+/// What std::has_single_bit says; that one is a call into libgcc on plain x86-64.
+[[nodiscard]] constexpr bool is_power_of_two(u64 value) { return value != 0 && (value & (value - 1)) == 0; }
+
 [[nodiscard]] constexpr u64 align_down(u64 value, u64 alignment) { return value & ~(alignment - 1); }
 
 /// Rounds up to a power-of-two alignment; nothing when that overflows.

@@ -4,20 +4,20 @@
 //   extern "C" [[noreturn]] void holdfast_panic(const char* what, const char* file, unsigned line);
 #pragma once
 
-#include <source_location>
-
 extern "C" [[noreturn]] void holdfast_panic(const char* what, const char* file, unsigned line);
 
 namespace holdfast {
 
-[[noreturn]] inline void panic(const char* what, std::source_location site = std::source_location::current()) {
-  holdfast_panic(what, site.file_name(), static_cast<unsigned>(site.line()));
+// The site is two plain arguments: a std::source_location is writable static data in g++ 12's output.
+[[noreturn]] inline void panic(const char* what, const char* file = __builtin_FILE(),
+                               unsigned line = __builtin_LINE()) {
+  holdfast_panic(what, file, line);
 }
 
 /// Checked in every build: an invariant whose breach would corrupt memory or let a device through.
-inline void verify_invariant(bool holds, const char* what,
-                             std::source_location site = std::source_location::current()) {
-  if (!holds) panic(what, site);
+inline void verify_invariant(bool holds, const char* what, const char* file = __builtin_FILE(),
+                             unsigned line = __builtin_LINE()) {
+  if (!holds) panic(what, file, line);
 }
 
 }  // namespace holdfast

@@ -6,6 +6,8 @@
 
 #include <cstring>
 
+#include "holdfast/base/checked.hpp"
+
 namespace holdfast {
 
 struct Heap::Slab {
@@ -47,7 +49,7 @@ void Heap::account(u64 size) {
 Result<void*> Heap::allocate(std::size_t size, std::size_t align) {
   if (size == 0) return Code::Invalid;
   if (size > page_size_bytes << max_order) return Code::TooBig;
-  verify_invariant(std::has_single_bit(align) && align <= page_size_bytes, "alignment the heap cannot give");
+  verify_invariant(is_power_of_two(align) && align <= page_size_bytes, "alignment the heap cannot give");
   if constexpr (traced)
     if (!x_world.may_allocate()) return Code::NoMemory;
   const unsigned slot_lg2 = slot_lg2_for(size, align, min_slot_lg2);
