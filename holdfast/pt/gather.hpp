@@ -29,7 +29,7 @@ class [[nodiscard]] Gather {
   ~Gather() { verify_invariant(empty(), "a gather was dropped before it was completed"); }
 
   /// Nothing to invalidate, nothing to free.
-  [[nodiscard]] bool empty() const { return x_count == 0; }
+  [[nodiscard]] bool empty() const { return x_count == 0 && x_tables == 0; }
   /// Ranges to invalidate: none or one.
   [[nodiscard]] std::span<const IovaRange> ranges() const { return {x_ranges.data(), x_count}; }
   /// True when table pages were taken out: paging-structure caches must forget the ranges too.
@@ -50,6 +50,7 @@ class [[nodiscard]] Gather {
   std::size_t x_count = 0;
   u64 x_tables = 0;
   PhysAddr x_first;                // of the chain, when x_tables != 0
+  FrameTable* x_frames = nullptr;  // where the chain is
   const Table* x_owner = nullptr;  // whose tables wait here
 };
 
