@@ -18,7 +18,7 @@ class FlatCache {
   FlatCache() : x_slots(initial_slots) {}
 
   [[nodiscard]] const Value* find(u64 tag) const {
-    for (std::size_t at = start(tag);; at = at + 1 & (x_slots.size() - 1)) {
+    for (std::size_t at = start(tag);; at = (at + 1) & (x_slots.size() - 1)) {
       const Slot& slot = x_slots[at];
       if (slot.tag == tag) return slot.live ? &slot.value : nullptr;
       if (slot.tag == empty_tag) return nullptr;
@@ -69,7 +69,7 @@ class FlatCache {
   }
   void store(u64 tag, const Value& value) {
     std::size_t at = start(tag);
-    while (x_slots[at].tag != empty_tag && x_slots[at].tag != tag) at = at + 1 & (x_slots.size() - 1);
+    while (x_slots[at].tag != empty_tag && x_slots[at].tag != tag) at = (at + 1) & (x_slots.size() - 1);
     if (x_slots[at].tag == empty_tag) ++x_used;
     x_slots[at] = {tag, value, true};
   }

@@ -101,13 +101,17 @@ walk::SecondStage VtdUnit::tables_of(const Stage& stage, bool scalable) const {
 }
 
 walk::Lookup VtdUnit::walk_cached(const walk::SecondStage& tables, u16 did, u64 iova, VtdCaches& caches) const {
-  walk::Lookup result{.fault = walk::WalkFault::None, .level = tables.levels, .read = true, .write = true};
+  walk::Lookup result;
+  result.level = tables.levels;
+  result.read = result.write = true;
   PhysAddr table = tables.top_table;
   for (unsigned level = 1; level < tables.levels; ++level) {
     const CachedTable* hit = caches.find_table(did, iova, level);
     if (hit == nullptr) continue;
     table = hit->table;
-    result = {.fault = walk::WalkFault::None, .level = level, .read = hit->read, .write = hit->write};
+    result.level = level;
+    result.read = hit->read;
+    result.write = hit->write;
     break;
   }
   for (;; --result.level) {
