@@ -5,8 +5,8 @@
 
 A folder of holdfast/ includes only itself and folders above it in LAYERS; that list is the order of the house. The
 model, the guest side and the headers of user space include only what OUTSIDE grants them. The library includes nothing
-that needs an operating system or the heap (HOSTED). A test, fuzzer or benchmark of the library may use the standard
-library and the model besides.
+that needs an operating system or the heap (HOSTED). A test, fuzzer or benchmark of the library, and a header that only such
+files include, may use the standard library and the model besides.
 
 Exit codes: 0 all in order, 1 otherwise.
 """
@@ -38,7 +38,7 @@ HOSTED = re.compile(
 )
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^">]+)[">]', re.M)
-FOR_TESTS = re.compile(r"_(test|fuzz|bench)\.cpp$|(^|/)test_[^/]*\.hpp$")
+FOR_TESTS = re.compile(r"_(test|fuzz|bench)\.cpp$")
 
 
 def allowed_in_library(folder, target, is_test):
@@ -50,11 +50,10 @@ def allowed_in_library(folder, target, is_test):
     return parts[0] in ("sim", "tests") and is_test
 
 
-def objection(name, target, ours):
+def objection(name, target, is_test, ours):
     """Why the file name may not include target, or None. ours: the top-level folders of the tree."""
     parts = name.split("/")
     top = parts[0]
-    is_test = FOR_TESTS.search(name) is not None
     is_ours = target.split("/")[0] in ours and "/" in target
     if top == "holdfast":
         folder = parts[1]
@@ -65,28 +64,50 @@ def objection(name, target, ours):
         if not is_ours and not is_test and HOSTED.fullmatch(target):
             return f"the library may not include <{target}>"
         return None
-    if top in OUTSIDE and is_ours:
+    if is_ours:
         grants = (f"{top}/", *OUTSIDE[top]) + (("tests/",) if is_test else ())
         if not target.startswith(grants):
             return f"{top}/ may include only {', '.join(grants)}; not {target}"
     return None
 
 
-def check(root):
-    ours = {path.name for path in root.iterdir() if path.is_dir()}
-    complaints = []
+def read_includes(root):
+    """File -> what it includes, with the path from the root where that is a file of ours."""
+    includes = {}
     for top in ("holdfast", *OUTSIDE):
         for path in sorted((root / top).rglob("*")):
-            if path.suffix not in (".hpp", ".cpp", ".h", ".c"):
-                continue
-            name = path.relative_to(root).as_posix()
-            for match in INCLUDE.finditer(path.read_text()):
-                target = match.group(1)
-                if not (root / target).exists() and (root / UAPI / target).exists():
-                    target = f"{UAPI}/{target}"
-                reason = objection(name, target, ours)
-                if reason:
-                    complaints.append(f"{name}: {reason}")
+            if path.suffix in (".hpp", ".cpp", ".h", ".c"):
+                targets = INCLUDE.findall(path.read_text())
+                includes[path.relative_to(root).as_posix()] = [
+                    f"{UAPI}/{target}" if not (root / target).exists() and (root / UAPI / target).exists() else target
+                    for target in targets]
+    return includes
+
+
+def files_for_tests(includes):
+    """Tests, fuzzers and benchmarks, and the headers that nothing else includes."""
+    includers = {}
+    for name, targets in includes.items():
+        for target in targets:
+            includers.setdefault(target, set()).add(name)
+    found = {name for name in includes if FOR_TESTS.search(name)}
+    while True:
+        more = {name for name in includes if name.endswith(".hpp") and name in includers and includers[name] <= found}
+        if more <= found:
+            return found
+        found |= more
+
+
+def check(root):
+    ours = {path.name for path in root.iterdir() if path.is_dir()}
+    includes = read_includes(root)
+    for_tests = files_for_tests(includes)
+    complaints = []
+    for name, targets in includes.items():
+        for target in targets:
+            reason = objection(name, target, name in for_tests, ours)
+            if reason:
+                complaints.append(f"{name}: {reason}")
     return complaints
 
 

@@ -32,6 +32,13 @@ class Layers(TreeTest):
         self.write("sim/machine.hpp", "")
         self.assertEqual(self.check("holdfast/pt/walk_test.cpp", "sim/machine.hpp", "vector").returncode, 0)
 
+    def test_a_header_is_a_test_s_when_only_tests_include_it(self):
+        self.write("holdfast/pt/sample.hpp", '#include <vector>\n#include "holdfast/pt/inner.hpp"\n')
+        self.write("holdfast/pt/inner.hpp", "#include <string>\n")
+        self.assertEqual(self.check("holdfast/pt/walk_test.cpp", "holdfast/pt/sample.hpp").returncode, 0)
+        result = self.check("holdfast/pt/walk.cpp", "holdfast/pt/inner.hpp")
+        self.assertEqual(result.stdout, "holdfast/pt/inner.hpp: the library may not include <string>\n")
+
     def test_the_model_does_not_share_behaviour_with_the_drivers(self):
         self.assertEqual(self.check("sim/walk/walker.cpp", "holdfast/hw/vtd/entries.hpp", "sim/machine.hpp").returncode, 0)
         self.assertEqual(self.check("sim/walk/walker.cpp", "holdfast/vtd/unit.hpp").returncode, 1)
