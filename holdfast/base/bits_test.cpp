@@ -19,6 +19,7 @@ TEST(Bits, WritesOneFieldAndLeavesTheOthers) {
   constexpr sample::Sample value = sample::Sample(0x80000001u).with<sample::Middle>(0x1abcd);
   static_assert(value.raw() == 0x80abcd01u);
   EXPECT_EQ(value.get<sample::Middle>(), 0xabcdu);
+  EXPECT_EQ(value.with<sample::Middle>(0x1234).raw(), 0x80123401u);
   EXPECT_EQ(value.get<sample::Top>(), 1u);
 }
 
@@ -56,6 +57,11 @@ TEST(List, KeepsOrderAndAllowsRemovalDuringIteration) {
   EXPECT_FALSE(two.hook.linked());
   EXPECT_EQ(list.front(), &one);
   EXPECT_EQ(list.back(), &three);
+  sum = 0;
+  for (const Element& element : list) sum = sum * 10 + element.number;
+  EXPECT_EQ(sum, 13);
+  list.remove(three);
+  EXPECT_EQ(list.back(), &one);
 }
 
 }  // namespace
