@@ -64,6 +64,7 @@ class VtdUnit final : public iommu::Unit {
   Status invalidate(DomainId did, const pt::Gather& gather) override;
   Status invalidate_domain(DomainId did) override;
 
+  /// Also Io: the unit did not answer when memory came up, its root table cannot be preserved.
   Status preserve(BlockSink& sink, abi::iommu::IntelUnit& record) override;
   /// Exactly what @p record names: the root if root_table is not 0, and the tables of the bitmap.
   void unpreserve(BlockSink& sink, abi::iommu::IntelUnit& record) override;
@@ -75,6 +76,8 @@ class VtdUnit final : public iommu::Unit {
   Status cut_off(std::span<const SourceId> keep) override;
   void reinstate() override;
 
+  /// After a success, or before any page was taken, it may be called again. Errors: NoMemory (nothing taken), NotFound
+  /// or Corrupt (a page is not there as preserved: some were taken, none twice).
   Status take_ownership(BlockRestorer& restore) override;
   Status adopt_device(SourceId device, const abi::iommu::IntelDevice& record,
                       const iommu::PreservedSet& preserved) override;
@@ -155,6 +158,7 @@ class VtdUnit final : public iommu::Unit {
   ContextTables x_tables;
   PhysAddr x_early_root;
 
+  bool x_owns_tables = false;  // take_ownership() is done
   bool x_root_preserved = false;
   bool x_cut_off = false;
   EventMasks x_masks_before;  // cut_off() changed them

@@ -141,9 +141,10 @@ Status VtdUnit::attach_memory(Memory& memory) {
   verify_invariant(x_memory == nullptr, "memory was attached to a unit twice");
   if (x_tables.root() == x_early_root) {
     TRY_ASSIGN(const PhysAddr root, memory.buddy.allocate_zeroed(0));
-    const Status installed = install_root(root);
-    if (!installed.ok()) return installed;  // hardware may walk it: the page stays taken
-    x_tables.move_root(root);
+    if (install_root(root).ok())
+      x_tables.move_root(root);
+    else  // hardware may walk either of the two, both empty: the page stays taken
+      x_world->log(LogLevel::Error, line().text("does not answer; its root table stays in scratch").view());
   }
   x_memory = &memory;
   return {};
@@ -151,6 +152,7 @@ Status VtdUnit::attach_memory(Memory& memory) {
 
 Status VtdUnit::take_ownership(BlockRestorer& restore) {
   verify_invariant(x_memory != nullptr, "ownership was taken before memory was up");
+  if (x_owns_tables) return {};
   // Everything that can fail for memory first.
   Status made;
   x_tables.for_each_table([&](unsigned, ContextTable& table) {
@@ -183,6 +185,7 @@ Status VtdUnit::take_ownership(BlockRestorer& restore) {
       take(tables->table_block());
     }
   });
+  x_owns_tables = taken.ok();
   return taken;
 }
 

@@ -24,7 +24,7 @@ bool same(std::span<const Quad> a, std::span<const Quad> b) {
 // --- preserve
 
 Status VtdUnit::preserve(BlockSink& sink, abi::iommu::IntelUnit& record) {
-  verify_invariant(x_tables.root() != x_early_root, "a root table in scratch cannot be preserved");
+  if (x_tables.root() == x_early_root) return Code::Io;
   HalfBitmap added{};
   const bool adds_root = !x_root_preserved;
   if (adds_root) TRY(sink.preserve({x_tables.root(), 0}));

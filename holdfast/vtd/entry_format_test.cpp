@@ -1,0 +1,74 @@
+// Golden values are typed from the manual (VT-d 5.0, 9.3, 9.4, 9.6), not computed by the code under test.
+#include "holdfast/vtd/entry_format.hpp"
+
+#include <gtest/gtest.h>
+
+namespace holdfast::vtd {
+namespace {
+
+using iommu::EntrySpec;
+
+const EntrySpec sample{.top = PhysAddr(0x12345000), .levels = 4, .did = DomainId(0x77)};
+
+TEST(EntryFormat, LegacyContextEntryHasItsGoldenValue) {
+  EXPECT_EQ(encode_legacy_context(sample), (Quad{0x12345001, 0x7702}));
+  EXPECT_EQ(encode_legacy_context({PhysAddr(0xfffff000), 3, DomainId(0xffff)}), (Quad{0xfffff001, 0xffff01}));
+}
+
+TEST(EntryFormat, ScalableContextEntryHasItsGoldenValue) {
+  EXPECT_EQ(encode_scalable_context({.base = PhysAddr(0x6000), .pdts = one_page_pdts}), (Quad{0x6401, 0}));
+  EXPECT_EQ((PasidDirectory{PhysAddr(0x6000), one_page_pdts}).max_pasid(), 32768u);
+  EXPECT_EQ((PasidDirectory{PhysAddr(0x6000), one_page_pdts}).size_bytes(), page_size_bytes);
+}
+
+TEST(EntryFormat, PasidEntryHasItsGoldenValue) {
+  // P, AW = 2 (bits 4:2), PGTT = 2 (bits 8:6); DID in bits 79:64, PWSNP bit 87.
+  EXPECT_EQ(encode_pasid_entry(sample, PageWalk::NonCoherent), (Quad{0x12345000 | 0x80 | 0x8 | 1, 0x77}));
+  EXPECT_EQ(encode_pasid_entry(sample, PageWalk::Coherent), (Quad{0x12345089, 0x800077}));
+}
+
+TEST(EntryFormat, WhatIsEncodedDecodesToTheSame) {
+  EXPECT_EQ(decode_legacy_context(encode_legacy_context(sample)), sample);
+  const std::array<Quad, 4> pasid{encode_pasid_entry(sample, PageWalk::Coherent)};
+  EXPECT_EQ(decode_pasid_entry(pasid, PageWalk::Coherent), sample);
+  const PasidDirectory directory{PhysAddr(0x40000), 5};
+  const std::array<Quad, 2> context{encode_scalable_context(directory)};
+  EXPECT_EQ(decode_scalable_context(context), directory);
+}
+
+// Bits whose change makes another, equally plain entry: pointer, width code and id.
+bool is_value_bit(unsigned bit, unsigned width_high, unsigned width_low, unsigned did_low) {
+  return (bit >= 12 && bit < 64) || (bit <= width_high && bit >= width_low) || (bit >= did_low && bit < did_low + 16);
+}
+
+TEST(EntryFormat, EveryBitThatIsNotOursMakesAnEntryForeign) {
+  for (unsigned bit = 0; bit < 128; ++bit) {
+    Quad entry = encode_legacy_context(sample);
+    (bit < 64 ? entry.lo : entry.hi) ^= u64{1} << (bit % 64);
+    const bool plain = is_value_bit(bit, 66, 64, 72);
+    EXPECT_EQ(decode_legacy_context(entry).has_value(), plain) << "context bit " << bit;
+  }
+  for (unsigned bit = 0; bit < 512; ++bit) {
+    std::array<Quad, 4> pieces{encode_pasid_entry(sample, PageWalk::Coherent)};
+    Quad& piece = pieces[bit / 128];
+    (bit % 128 < 64 ? piece.lo : piece.hi) ^= u64{1} << (bit % 64);
+    const bool plain = bit < 128 && is_value_bit(bit, 4, 2, 64);
+    EXPECT_EQ(decode_pasid_entry(pieces, PageWalk::Coherent).has_value(), plain) << "PASID bit " << bit;
+  }
+  for (unsigned bit = 0; bit < 256; ++bit) {
+    std::array<Quad, 2> pieces{encode_scalable_context({PhysAddr(0x6000), one_page_pdts})};
+    Quad& piece = pieces[bit / 128];
+    (bit % 128 < 64 ? piece.lo : piece.hi) ^= u64{1} << (bit % 64);
+    const bool plain = bit >= 9 && bit < 64;
+    EXPECT_EQ(decode_scalable_context(pieces).has_value(), plain) << "scalable context bit " << bit;
+  }
+}
+
+TEST(EntryFormat, TablePointersWithReservedBitsAreRefused) {
+  EXPECT_EQ(decode_table_pointer(0x7001), PhysAddr(0x7000));
+  EXPECT_EQ(decode_table_pointer(0x7000), std::nullopt);
+  for (unsigned bit = 1; bit < 12; ++bit) EXPECT_EQ(decode_table_pointer(0x7001 | u64{1} << bit), std::nullopt) << bit;
+}
+
+}  // namespace
+}  // namespace holdfast::vtd

@@ -1,0 +1,53 @@
+#include "holdfast/vtd/faults.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "holdfast/vtd/test_hardware.hpp"
+
+namespace holdfast::vtd {
+namespace {
+
+using testing::HasSubstr;
+
+class FaultsTest : public testing::Test {
+ protected:
+  void record(unsigned index, u64 low, u64 high) {
+    world.unit().set<u64>(0x220 + index * 16, low);
+    world.unit().set<u64>(0x220 + index * 16 + 8, high);
+  }
+  u32 drain() { return drain_faults(world, registers, hw::vtd::Cap(test_cap)); }
+
+  HardwareWorld world;
+  UnitRegisters registers{world, test_base};
+};
+
+TEST_F(FaultsTest, NamesDeviceAddressAndReason) {
+  // F, write, reason 5, source 01:00.3; address 0x40001000.
+  record(0, 0x40001000, u64{1} << 63 | u64{5} << 32 | 0x0103);
+  EXPECT_EQ(drain(), 1u);
+  ASSERT_EQ(world.log_lines.size(), 1u);
+  EXPECT_EQ(world.log_lines[0],
+            "vtd fed90000: fault: device 01:00.3 write iova 0x40001000 reason 0x05 (not mapped for writing)");
+  EXPECT_EQ(world.unit().get<u64>(0x228) >> 63, 0u);
+  EXPECT_EQ(drain(), 0u);
+}
+
+TEST_F(FaultsTest, ReadsTheRingFromItsFirstRecordOnce) {
+  for (unsigned i = 0; i < 4; ++i) record(i, u64{i} << 12, u64{1} << 63 | u64{1} << 62 | u64{6} << 32 | i);
+  world.unit().set<u32>(hw::vtd::fsts_offset, 2 << 8 | 2 | 1);  // FRI 2, PPF, PFO
+  EXPECT_EQ(drain(), 4u);
+  ASSERT_EQ(world.log_lines.size(), 5u);
+  EXPECT_THAT(world.log_lines[0], HasSubstr("00:00.2 read iova 0x2000"));
+  EXPECT_THAT(world.log_lines[2], HasSubstr("00:00.0 read iova 0x0"));
+  EXPECT_THAT(world.log_lines[4], HasSubstr("more faults than records"));
+  EXPECT_EQ(world.unit().get<u32>(hw::vtd::fsts_offset) & 1, 0u);
+}
+
+TEST_F(FaultsTest, AnImpossibleRecordNumberStaysInsideTheRing) {
+  world.unit().set<u32>(hw::vtd::fsts_offset, 0xff02);
+  EXPECT_EQ(drain(), 0u);
+}
+
+}  // namespace
+}  // namespace holdfast::vtd
