@@ -1,9 +1,9 @@
 // "holdfast-attest-v1": what Linux's records do not say and a successor must know before it believes them.
 //
-// Contract: ours, plain data, native endian, naturally aligned, every offset asserted. The header page names four chains
-// of array pages (abi::iommu::ArrayHeader and records, as in "iommu-liveupdate"); every record carries a checksum
-// (abi/checksum.hpp) and, where it belongs to a Linux record, that record's address and checksum too. A domain's block
-// list is a chain of pages with a checksum each. Reading rule: magic, version and size come first.
+// Contract: ours, plain data, native endian, naturally aligned, every offset asserted. The header page names four
+// chains of array pages (abi::iommu::ArrayHeader and records, as in "iommu-liveupdate"); every record carries a
+// checksum (abi/checksum.hpp) and, where it belongs to a Linux record, that record's address and checksum too. A
+// domain's block list is a chain of pages with a checksum each. Reading rule: magic, version and size come first.
 #pragma once
 
 #include <array>

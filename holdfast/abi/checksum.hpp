@@ -24,7 +24,9 @@ namespace holdfast::abi {
 }
 
 /// One more 64-bit word for a running checksum; order matters.
-[[nodiscard]] constexpr u64 checksum_add(u64 sum, u64 word) { return mix64(std::rotl(sum, 17) ^ word) + 0x9e3779b97f4a7c15; }
+[[nodiscard]] constexpr u64 checksum_add(u64 sum, u64 word) {
+  return mix64(std::rotl(sum, 17) ^ word) + 0x9e3779b97f4a7c15;
+}
 
 /// Over all of @p bytes in little-endian words, the last one filled up with zeros, then the length. The 8 bytes at
 /// @p field_offset count as zero; an offset at or beyond the end leaves nothing out.

@@ -2,13 +2,14 @@
 //
 // Order of a kernel's life.
 //   Cold: add_unit()..., start_fresh(), register_device()...
-//   Live: (a) add_unit()..., adopt(): scratch memory only, nothing of the previous kernel is written; the blackout ends.
-//         (b) claim_restored(), register_device()..., devices_enumerated(): ownership is claimed before anyone can bind.
-//         (c) verify(): from here on restored domains can be found, compared and replaced.
+//   Live: (a) add_unit()..., adopt(): scratch memory only, nothing of the previous kernel is written; the blackout
+//   ends.
+//         (b) claim_restored(), register_device()..., devices_enumerated(): ownership is claimed before anyone can
+//         bind. (c) verify(): from here on restored domains can be found, compared and replaced.
 //   Outgoing: preserve_domain(), preserve_device(); prepare_freeze(), cut_off(), jump; reinstate() if it returns.
 //
-// Trust: whatever came in is checked before it is used; what is bad costs the object that it belongs to (quarantine: the
-// device is blocked, named in the log and in quarantined()), nothing else. Policy::Panic turns that into a panic.
+// Trust: whatever came in is checked before it is used; what is bad costs the object that it belongs to (quarantine:
+// the device is blocked, named in the log and in quarantined()), nothing else. Policy::Panic turns that into a panic.
 //
 // Threads: every call takes one Mutex (LockRank::Iommu) and may sleep. Failure: a call that answers an error changed
 // nothing, records, counts and preserved set included, unless it says otherwise.
@@ -66,8 +67,8 @@ class Core {
   /// is answered after all were tried.
   Status start_fresh();
   /// Live boot (a). Reads no page table and no block list. A unit is adopted, quarantined or (never known before)
-  /// started fresh; each present entry without a good record is blocked. Error: NoMemory (scratch; nothing was started).
-  /// Other failures are the objects': see quarantined().
+  /// started fresh; each present entry without a good record is blocked. Error: NoMemory (scratch; nothing was
+  /// started). Other failures are the objects': see quarantined().
   Status adopt(const kho::IncomingMap& incoming, EarlyAllocator& early);
   /// Live boot (b), once memory is open and the incoming map is claimed. The units take their pages over, each exactly
   /// once; domain objects are made. A second call does what the first could not. Error: NoMemory.
@@ -102,10 +103,12 @@ class Core {
   void release_owner(Device& device, const void* owner);
 
   /// Blocked -> @p domain, or from one domain to another with no moment in between. The same domain again is fine.
-  /// Errors: Busy (device or domain preserved), Corrupt (device quarantined), NotSupported (shared device; a restored domain
-  /// takes no device), Invalid (the unit cannot walk these tables), NoSpace (domain ids), NoMemory, TimedOut, Io.
+  /// Errors: Busy (device or domain preserved), Corrupt (device quarantined), NotPermitted (restored and not claimed),
+  /// NotSupported (shared device; a restored domain takes no device), Invalid (the unit cannot walk these tables),
+  /// NoSpace (domain ids), NoMemory, TimedOut, Io.
   Status attach(Device& device, Domain& domain);
-  /// -> blocked. Fine if blocked already. Errors: Busy (preserved), TimedOut, Io.
+  /// -> blocked. Fine if blocked already. Errors: Busy (preserved), NotPermitted (restored and not claimed), TimedOut,
+  /// Io.
   Status detach(Device& device);
 
   // Domains.
@@ -115,8 +118,8 @@ class Core {
   /// Frees tables and object; of a restored domain its incoming pages. Errors: Busy (attached or preserved), TimedOut
   /// or Io (the flush failed: nothing was freed).
   Status destroy_domain(Domain& domain);
-  /// All or nothing. Errors: Busy (preserved), NotSupported (restored), those of pt::Table::map, TimedOut, Io (the flush failed
-  /// after the change: it is owed and tried again by the next call).
+  /// All or nothing. Errors: Busy (preserved), NotSupported (restored), those of pt::Table::map, TimedOut, Io (the
+  /// flush failed after the change: it is owed and tried again by the next call).
   Status map(Domain& domain, Iova iova, std::span<const PhysRange> runs, pt::Prot prot,
              Iova* first_collision = nullptr);
   /// Bytes unmapped. When it returns, hardware has forgotten. Errors as map().
@@ -126,8 +129,8 @@ class Core {
   /// First IOVA that @p from maps and @p to does not map identically (same address, at least the same permissions).
   /// Error: NotSupported (one of them is not verified).
   [[nodiscard]] Result<std::optional<Iova>> compare(const Domain& from, const Domain& to) const;
-  /// The restored domain of the previous kernel's record. Errors: NotFound (no such record, or freed), Again (not verified
-  /// yet), Corrupt (quarantined).
+  /// The restored domain of the previous kernel's record. Errors: NotFound (no such record, or freed), Again (not
+  /// verified yet), Corrupt (quarantined).
   [[nodiscard]] Result<Domain*> find_restored(PhysAddr record) const;
 
   // Handover, outgoing.
@@ -136,14 +139,14 @@ class Core {
   [[nodiscard]] luo::Flb& records_flb() { return x_records_flb; }
   [[nodiscard]] luo::Flb& attest_flb() { return x_attest_flb; }
 
-  /// From here the domain cannot change. A restored domain is passed on: same tables, new record. Answers the address of
-  /// its record. Errors: Busy (already), Invalid (no FLB), Corrupt (quarantined), Again (not verified), NotSupported,
-  /// NoMemory.
+  /// From here the domain cannot change. A restored domain is passed on: same tables, new record. Answers the address
+  /// of its record. Errors: Busy (already), Invalid (no FLB), Corrupt (quarantined), Again (not verified),
+  /// NotSupported, NoMemory.
   Result<PhysAddr> preserve_domain(Domain& domain);
   /// No effect when not preserved. Error: Busy (a preserved device refers to it).
   Status unpreserve_domain(Domain& domain);
-  /// The device's attachment crosses. Errors: Busy (already), NotSupported (shared), Corrupt (quarantined), Invalid (not
-  /// owned, not attached, or its domain is not preserved), NoMemory, those of Unit::preserve_device.
+  /// The device's attachment crosses. Errors: Busy (already), NotSupported (shared), Corrupt (quarantined), Invalid
+  /// (not owned, not attached, or its domain is not preserved), NoMemory, those of Unit::preserve_device.
   Status preserve_device(Device& device, u64 owner_token);
   /// No effect when not preserved. Works also when the owner is gone.
   void unpreserve_device(Device& device);
@@ -172,7 +175,8 @@ class Core {
   /// The administrator gave it up, or it is not wanted: blocked, detached, nobody's; a quarantine ends.
   /// Errors: Busy (preserved), TimedOut, Io.
   Status drop_device(Device& device);
-  /// Drops every device attached to the restored domain of @p record and frees it. NotFound is success: nothing is left.
+  /// Drops every device attached to the restored domain of @p record and frees it. NotFound is success: nothing is
+  /// left.
   Status drop_domain(PhysAddr record);
 
   /// Hash over devices, domains, records, counts, table bytes and units. Equal states, equal hashes.
@@ -181,14 +185,16 @@ class Core {
  private:
   struct UnitState {
     Unit* unit = nullptr;
-    bool working = false;         // it translates or blocks as told
-    bool adopted = false;         // with the previous kernel's root
-    bool owns_tables = false;     // take_ownership() is done
-    u32 preserved_devices = 0;    // outgoing
-    PhysAddr record;              // outgoing iommu::Unit record
-    PhysAddr attest;
+    bool working = false;      // it translates or blocks as told
+    bool adopted = false;      // with the previous kernel's root
+    bool owns_tables = false;  // take_ownership() is done
     bool cut_off = false;
+    u32 preserved_devices = 0;  // outgoing
+    PhysAddr record;            // outgoing iommu::Unit record
+    PhysAddr attest;
+    std::string_view reason;  // why it was quarantined or does not work
   };
+  class StrayEntries;
 
   /// Flb that calls back into the core.
   class RecordsFlb final : public luo::Flb {
@@ -214,6 +220,69 @@ class Core {
     Core& x_core;
   };
 
+  [[nodiscard]] std::span<UnitState> units() { return {x_units.data(), x_unit_count}; }
+  [[nodiscard]] std::span<const UnitState> units() const { return {x_units.data(), x_unit_count}; }
+  [[nodiscard]] UnitState& state_of(const Unit& unit);
+  [[nodiscard]] UnitState* find_unit_of(u16 segment, SourceId id);
+  [[nodiscard]] Device* find_device_locked(u16 segment, SourceId id) const;
+
+  void visit_quarantined(const kho::Visitor<const Quarantined&>& visit) const;
+
+  // core_adopt.cpp
+  void start_unit(UnitState& state);
+  void quarantine_unit(UnitState& state, std::string_view reason);
+  void adopt_unit(UnitState& state, const PreservedSet& preserved);
+  [[nodiscard]] std::string_view adopt_entry(IncomingDevice& device, const PreservedSet& preserved);
+  [[nodiscard]] std::string_view link_incoming(IncomingDevice& device, DomainId did);
+  void block_strays(UnitState& state);
+  void lose_devices(const Unit& unit, std::string_view reason);
+  void report(const Quarantined& what) const;
+  void distrust(const Quarantined& what);
+
+  // core_restore.cpp
+  Status make_restored_domain(IncomingDomain& incoming);
+  void adopt_device_object(Device& device, IncomingDevice& incoming);
+  void give_up_incoming(IncomingDevice& incoming, std::string_view reason);
+  Status verify_domain(IncomingDomain& incoming);
+  Result<bool> read_block_list(IncomingDomain& incoming, Vec<Block>& blocks);
+  [[nodiscard]] bool holds_records(const IncomingDomain& incoming) const;
+  void check_disjoint();
+  void quarantine_domain(IncomingDomain& incoming, std::string_view reason);
+  Status drop_domain_locked(IncomingDomain& incoming);
+  void finish_records();
+  void finish_attest();
+  [[nodiscard]] IncomingDomain* incoming_of(const Domain& domain);
+
+  // core_domain.cpp
+  [[nodiscard]] static bool can_walk(const Unit& unit, const pt::TableConfig& config);
+  Result<UnitLink*> take_link(Domain& domain, Unit& unit);
+  void drop_unused_link(Domain& domain, UnitLink& link);
+  void put_link(Domain& domain, UnitLink& link);
+  Status settle_link(Domain& domain, UnitLink& link);
+  [[nodiscard]] static UnitLink* find_link(const Domain& domain, const Unit& unit);
+  Status point_entry(Device& device, const Domain& domain, const UnitLink& link);
+  void join(Device& device, Domain& domain);
+  void leave(Device& device);
+  Status block_device(Device& device);
+  Status flush(Domain& domain);
+  Status destroy_locked(Domain& domain);
+  [[nodiscard]] const pt::Reader* reader_of(const Domain& domain, std::optional<pt::TreeReader>& storage) const;
+
+  // core_preserve.cpp
+  Result<u64> open_records();
+  Result<u64> open_attest();
+  void close_records();
+  void close_attest();
+  Status preserve_unit(UnitState& state, Device& device);
+  void unpreserve_unit(UnitState& state, Device& device);
+  void seal_unit(const UnitState& state);
+  void seal_domain(const Domain& domain);
+  void seal_device(const Device& device);
+  void forget_freeze();
+  void reinstate_locked();
+  [[nodiscard]] static std::span<const Block> blocks_of(const Domain& domain);
+  void hash_domain(const Domain& domain, u64& hash) const;
+
   Memory& x_memory;
   kho::Handover& x_handover;
   CoreOptions x_options;
@@ -227,6 +296,9 @@ class Core {
   AdoptionReport x_report;
   RecordsFlb x_records_flb;
   AttestFlb x_attest_flb;
+  bool x_has_incoming_records = false;  // not finished
+  bool x_has_incoming_attest = false;
+  bool x_is_freezing = false;
   Vec<SourceId> x_keep;  // prepare_freeze(): preserved devices, unit by unit
   u64 x_generation = 0;  // of the freeze
 };

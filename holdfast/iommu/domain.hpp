@@ -25,7 +25,8 @@ struct DomainOptions {
 struct UnitLink {
   Unit* unit = nullptr;
   DomainId did;
-  u32 devices = 0;  // attached there; 0 only while a flush is still owed
+  u32 devices = 0;       // attached there; 0 only while a flush is still owed
+  bool is_owed = false;  // its last flush failed: the id may not be given to anyone else yet
   ListHook link;
 };
 

@@ -33,10 +33,10 @@ struct Quarantined {
     Device,
   };
   Kind kind = Kind::Records;
-  PhysAddr address;  // Unit: register base; else the record
-  u16 segment = 0;   // Device
-  SourceId id;       // Device
-  std::string_view reason;
+  PhysAddr address{};  // Unit: register base; else the record
+  u16 segment = 0;     // Device
+  SourceId id{};       // Device
+  std::string_view reason{};
 };
 
 /// A list that only grows, in early memory, whose elements never move.
@@ -96,8 +96,9 @@ struct IncomingUnit {
   PhysAddr address;  // of the record
   abi::iommu::Unit record{};
   abi::attest::UnitAttest attest{};
-  std::string_view reason;  // empty: believed so far
-  Unit* unit = nullptr;     // the driver that adopted it
+  std::string_view reason;   // empty: believed so far
+  Unit* unit = nullptr;      // the driver that adopted it
+  bool is_stranger = false;  // bad, and not in place of a unit of this machine
 };
 
 struct IncomingDevice;
@@ -151,20 +152,28 @@ class Incoming {
   };
   EarlyList<IncomingMemfd> memfds;
 
+  /// Every unit that was attested, its record found or not.
+  EarlyList<abi::attest::UnitAttest> unit_attests;
+  /// Why records may be missing: a chain that broke off. Empty when none did.
+  [[nodiscard]] std::string_view broken_chain() const { return x_broken_chain; }
+
   /// Header and array pages, each once; freed by the FLB they came with.
   EarlyList<PhysAddr> record_pages;
   EarlyList<PhysAddr> attest_pages;
 
   [[nodiscard]] IncomingUnit* find_unit(PhysAddr record) const;
   [[nodiscard]] IncomingDomain* find_domain(PhysAddr record) const;
+  /// The adopted one, if several records name it.
   [[nodiscard]] IncomingDevice* find_device(u16 segment, SourceId id) const;
+  [[nodiscard]] bool was_attested(PhysAddr register_base) const;
 
  private:
-  struct Reader;
-  friend struct Reader;
+  class Reader;
+  friend class Reader;
 
   Memory& x_memory;
   std::string_view x_reason;
+  std::string_view x_broken_chain;
   std::optional<u64> x_generation;
 };
 

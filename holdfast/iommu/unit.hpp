@@ -1,7 +1,8 @@
 // Unit: what the IOMMU core asks of the driver of one IOMMU. vtd/ implements it; others will stand beside it.
 //
 // The driver owns the structures that hardware reads (root, context, PASID tables, queue) and the domain ids of its
-// unit; the core (iommu/) owns devices, groups, domains, records and every decision. A device is named by its source id.
+// unit; the core (iommu/) owns devices, groups, domains, records and every decision. A device is named by its source
+// id.
 //
 // Threads: the core calls under its mutex (LockRank::Iommu); a driver takes only its own spinlocks.
 // Failure: a method that returns a Status either did all of it or left hardware and software as they were.
@@ -19,21 +20,21 @@ namespace holdfast::iommu {
 
 /// What one unit can do. Also recorded in the attestation: a successor that finds other values does not adopt.
 struct UnitLimits {
-  bool scalable = false;     // translation mode in use: scalable, else legacy
-  u8 iova_bits = 0;          // MGAW
-  u8 levels_mask = 0;        // bit n set: tables of n levels (3, 4, 5)
-  u64 page_sizes = 0;        // bit mask of leaf sizes
-  u32 domain_ids = 0;        // number of domain ids, the reserved ones included
+  bool scalable = false;  // translation mode in use: scalable, else legacy
+  u8 iova_bits = 0;       // MGAW
+  u8 levels_mask = 0;     // bit n set: tables of n levels (3, 4, 5)
+  u64 page_sizes = 0;     // bit mask of leaf sizes
+  u32 domain_ids = 0;     // number of domain ids, the reserved ones included
   bool coherent_tables = false;
-  u64 capability = 0;        // CAP as read
+  u64 capability = 0;  // CAP as read
   u64 extended_capability = 0;
 };
 
 /// One translation as the hardware entry of a device expresses it.
 struct EntrySpec {
-  PhysAddr top;     // top page-table page
-  u8 levels = 0;    // number of levels of that table
-  DomainId did;     // tag of its cached translations on this unit
+  PhysAddr top;   // top page-table page
+  u8 levels = 0;  // number of levels of that table
+  DomainId did;   // tag of its cached translations on this unit
 
   constexpr bool operator==(const EntrySpec&) const = default;
 };
@@ -42,8 +43,8 @@ struct EntrySpec {
 struct LiveEntry {
   enum class State : u8 { Absent, Translating, Other };  // Other: present but not a plain second-stage translation
   State state = State::Absent;
-  EntrySpec spec;                // valid when Translating
-  std::array<u64, 8> words{};    // the raw entry (legacy context: 2 words, scalable: the 8 of the PASID entry)
+  EntrySpec spec;              // valid when Translating
+  std::array<u64, 8> words{};  // the raw entry (legacy context: 2 words, scalable: the 8 of the PASID entry)
 
   constexpr bool operator==(const LiveEntry&) const = default;
 };
@@ -89,7 +90,8 @@ class Unit {
   /// and issues one global invalidation. Uses only memory given by the early allocator the driver was created with.
   /// Errors: Mismatch, Corrupt (state and machine disagree), TimedOut.
   virtual Status adopt(const UnitAdoption& state, const PreservedSet& preserved) = 0;
-  /// Fallback when adopt() failed: an empty root is swapped in with translation on; every device of the unit is blocked.
+  /// Fallback when adopt() failed: an empty root is swapped in with translation on; every device of the unit is
+  /// blocked.
   virtual Status quarantine() = 0;
 
   // Domain ids. 0 and 1 are never given out (VT-d 6.2.2.1, and Linux's FLPT_DEFAULT_DID).
@@ -102,7 +104,8 @@ class Unit {
 
   // Entries.
 
-  /// Makes the tables exist that install() needs; afterwards install() and replace() of @p device cannot run out of memory.
+  /// Makes the tables exist that install() needs; afterwards install() and replace() of @p device cannot run out of
+  /// memory.
   virtual Status prepare(SourceId device) = 0;
   /// Blocked -> translating. Busy if the entry is present.
   virtual Status install(SourceId device, const EntrySpec& to) = 0;
@@ -128,15 +131,15 @@ class Unit {
   virtual void unpreserve(BlockSink& sink, abi::iommu::IntelUnit& record) = 0;
   /// Takes back what preserve() added beyond the context tables in @p keep (bits as in the record): the device for whom
   /// they were added is unpreserved again, so that undone is undone. The default keeps them, which costs only memory.
-  virtual void unpreserve_beyond(BlockSink&, abi::iommu::IntelUnit& /*record*/,
-                                 const std::array<u64, 8>& /*keep*/) {}
+  virtual void unpreserve_beyond(BlockSink&, abi::iommu::IntelUnit& /*record*/, const std::array<u64, 8>& /*keep*/) {}
   /// Scalable mode: PASID directory and tables of @p device. Legacy: nothing.
   virtual Status preserve_device(BlockSink& sink, SourceId device, abi::iommu::IntelDevice& record) = 0;
   virtual void unpreserve_device(BlockSink& sink, SourceId device, abi::iommu::IntelDevice& record) = 0;
 
   /// Freeze, before the last consent: the queue answers. Errors: TimedOut, Io.
   virtual Status check_alive() = 0;
-  /// After the last consent; allocates nothing, cannot fail for memory. Entries of every device of this unit that is not in
+  /// After the last consent; allocates nothing, cannot fail for memory. Entries of every device of this unit that is
+  /// not in
   /// @p keep: present bit, flush, rest; root halves of context tables that are not preserved; one global invalidation;
   /// queue drained; fault and queue interrupts masked. Translation stays on. A unit without preserved state is cut off
   /// the same way (its root then blocks everything).
@@ -149,9 +152,10 @@ class Unit {
   /// Takes ownership of the restored pages: root, context tables, and the PASID tables of each adopted device.
   /// @p restore is called once per page. Called once.
   virtual Status take_ownership(BlockRestorer& restore) = 0;
-  /// Scalable mode: checks that the PASID directory of @p device named by its record is the one hardware walks, preserved,
-  /// and of the recorded size. Legacy: nothing.
-  virtual Status adopt_device(SourceId device, const abi::iommu::IntelDevice& record, const PreservedSet& preserved) = 0;
+  /// Scalable mode: checks that the PASID directory of @p device named by its record is the one hardware walks,
+  /// preserved, and of the recorded size. Legacy: nothing.
+  virtual Status adopt_device(SourceId device, const abi::iommu::IntelDevice& record,
+                              const PreservedSet& preserved) = 0;
 
   /// Reads and clears the fault records; returns how many there were. Each is logged with device, address and reason.
   virtual u32 drain_faults() = 0;

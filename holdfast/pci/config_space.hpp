@@ -1,4 +1,5 @@
-// ConfigSpace: configuration space of every function, through ECAM as MCFG reports it (PCIe 6.0 7.2.2, PCI Firmware 3.3).
+// ConfigSpace: configuration space of every function, through ECAM as MCFG reports it (PCIe 6.0 7.2.2, PCI
+// Firmware 3.3).
 //
 // Contract: a plain table of windows; allocates nothing, usable from the first moment of any boot. An access beyond the
 // windows reads all ones and writes nothing, as on the bus. Threads: as World's register access.

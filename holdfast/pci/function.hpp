@@ -21,13 +21,13 @@ struct Function {
   SourceId id;
   u16 vendor = 0;
   u16 device = 0;
-  u32 class_revision = 0;        // offset 8
+  u32 class_revision = 0;  // offset 8
   bool is_bridge = false;
   Function* upstream = nullptr;  // the bridge above; nullptr on a root bus
   std::array<Bar, hw::pci::bar_count> bars{};
   iommu::Device* iommu_device = nullptr;  // endpoints that a unit covers
-  bool is_incoming = false;   // the previous kernel kept it running
-  u32 preserved = 0;          // outgoing: this endpoint, or endpoints below this bridge
+  bool is_incoming = false;               // the previous kernel kept it running
+  u32 preserved = 0;                      // outgoing: this endpoint, or endpoints below this bridge
   ListHook link;
 };
 

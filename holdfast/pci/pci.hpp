@@ -4,8 +4,8 @@
 // inherited as firmware or the previous kernel set them, and a bridge whose numbers make no sense loses its subtree.
 // Nothing of a function that crossed is written: its command register and BARs stay as they are.
 //
-// What crosses ("holdfast-pci-v1"): each preserved endpoint and every bridge above it, counted. The next kernel compares
-// identities; a function that is another one now is not incoming.
+// What crosses ("holdfast-pci-v1"): each preserved endpoint and every bridge above it, counted. The next kernel
+// compares identities; a function that is another one now is not incoming.
 //
 // Threads: one Mutex of none of its own: called by the kernel during bring-up and under the orchestrator's lock after.
 // Failure: each method.
