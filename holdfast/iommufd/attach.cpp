@@ -27,7 +27,8 @@ void Iommufd::unbind(ObjectId id) {
   Guard guard(x_mutex);
   auto* device = x_objects.find<DeviceObject>(id);
   verify_invariant(device != nullptr && !device->preserved, "unbound a device that is not bound, or is preserved");
-  if (!x_core.detach(*device->device).ok())
+  const bool ours = device->device->owner() == this;  // else it was dropped, and is somebody else's by now
+  if (ours && !x_core.detach(*device->device).ok())
     x_memory.world.log(LogLevel::Error, "iommufd: a device could not be detached: its unit does not answer");
   leave(*device, nullptr, nullptr);
   x_core.release_owner(*device->device, this);
@@ -40,6 +41,7 @@ Result<ObjectId> Iommufd::attach(ObjectId id, ObjectId pt) {
   auto* device = x_objects.find<DeviceObject>(id);
   if (device == nullptr) return Code::NotFound;
   if (device->preserved) return Code::Busy;
+  if (device->device->owner() != this) return Code::NoDevice;
   Object* target = x_objects.find(pt);
   if (target == nullptr) return Code::NotFound;
   if (target->kind == ObjectKind::Device) return Code::Invalid;
@@ -98,6 +100,7 @@ Status Iommufd::detach(ObjectId id) {
   auto* device = x_objects.find<DeviceObject>(id);
   if (device == nullptr) return Code::NotFound;
   if (device->preserved) return Code::Busy;
+  if (device->device->owner() != this) return Code::NoDevice;
   TRY(x_core.detach(*device->device));
   leave(*device, nullptr, nullptr);
   return {};

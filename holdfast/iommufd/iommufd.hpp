@@ -52,7 +52,7 @@ class Iommufd final : public luo::File {
   void unbind(ObjectId device);
   /// To a page table, or to an IOAS, which picks or makes one; attached already: replaces. The page table's id.
   /// Errors: NotFound (no such id), Invalid (neither, or restored), AddressInUse (an area in its reserved range), Busy
-  /// (preserved), those of iommu::Core::attach.
+  /// (preserved), NoDevice (dropped by the administrator), those of iommu::Core::attach.
   Result<ObjectId> attach(ObjectId device, ObjectId pt);
   /// Fine when not attached. Errors: Busy (preserved), those of iommu::Core::detach.
   Status detach(ObjectId device);

@@ -116,7 +116,10 @@ Result<u64> IommufdHandler::pass_on(luo::File*, u64 data) {
   Vec<HwptRecord> entries(x_memory.heap);
   TRY(pass_on_domains(data, entries));
   const auto record = write_record(entries.span());
-  if (!record.ok()) cancel_domains(entries.span());
+  if (!record.ok()) {
+    TRY_ASSIGN(const std::span<const HwptRecord> before, read_record(data));
+    cancel_domains(before);
+  }
   return record;
 }
 
