@@ -54,6 +54,10 @@ def defined_functions(path):
     return {line.split()[0] for line in lines} - {"_start"}
 
 
+def readable(symbol):
+    return run("c++filt", symbol).strip()
+
+
 def users_of(symbol, archives, fdt):
     """The objects that refer to a symbol."""
     users = []
@@ -103,7 +107,7 @@ def main():
 
     listed = read_symbols(args.symbols)
     needed = undefined_symbols(args.archives, args.fdt)
-    complaints = [f"the library needs {symbol}, which {args.symbols} does not list; used by "
+    complaints = [f"the library needs {symbol} ({readable(symbol)}), which {args.symbols} does not list; used by "
                   + ", ".join(users_of(symbol, args.archives, args.fdt)) for symbol in sorted(needed - listed)]
     complaints += [f"{args.symbols} lists {symbol}, which the library does not need"
                    for symbol in sorted(listed - needed)]

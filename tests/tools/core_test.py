@@ -32,7 +32,7 @@ class Core(TreeTest):
     def test_refuses_a_symbol_that_is_not_listed_and_says_who_needs_it(self):
         result = self.check("int* f() { return new int; }")
         self.assertEqual(result.returncode, 1)
-        self.assertIn("needs _Znwm", result.stdout)
+        self.assertIn("needs _Znwm (operator new(unsigned long))", result.stdout)
         self.assertIn("libcore.a[core.o]", result.stdout)
 
     def test_refuses_a_listed_symbol_that_is_not_needed(self):
