@@ -28,6 +28,18 @@ struct Outcome {
   std::string panic_what;
   std::string panic_file;
   unsigned panic_line = 0;
+
+  static Outcome jumped(const Handover& to) {
+    Outcome outcome;
+    outcome.kind = Kind::Jumped;
+    outcome.handover = to;
+    return outcome;
+  }
+  static Outcome stopped() {
+    Outcome outcome;
+    outcome.kind = Kind::Stopped;
+    return outcome;
+  }
 };
 
 class Fiber {

@@ -143,12 +143,12 @@ void ModelWorld::cancel_jump() {
 
 Code ModelWorld::jump(const Handover& handover) {
   if (x_plan.fail_jump_with != Code::Ok) return x_plan.fail_jump_with;
-  Fiber::leave({.kind = Outcome::Kind::Jumped, .handover = handover, .panic_what = {}, .panic_file = {}});
+  Fiber::leave(Outcome::jumped(handover));
 }
 
 void ModelWorld::step() {
   ++x_steps;
-  if (x_steps == x_plan.stop_at_step) Fiber::leave({.kind = Outcome::Kind::Stopped, .handover = {}, .panic_what = {}, .panic_file = {}});
+  if (x_steps == x_plan.stop_at_step) Fiber::leave(Outcome::stopped());
   x_machine->advance(x_machine->pace().step_ns);
 }
 

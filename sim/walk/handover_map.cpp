@@ -4,6 +4,7 @@
 
 #include <bit>
 #include <cstring>
+#include <unordered_set>
 
 namespace sim::walk {
 namespace {
@@ -76,8 +77,8 @@ class Reader {
     if (!x_map.ok()) return;
     if (!node.is_aligned(node_bytes) || x_memory.find(node, node_bytes) == nullptr)
       return fail("a node of the preserved-memory map is not in memory");
+    if (!x_nodes_met.insert(node.value).second) return fail("a node of the preserved-memory map is met twice");
     x_map.bookkeeping.push_back({node, node_bytes});
-    if (x_map.bookkeeping.size() > max_nodes) return fail("the preserved-memory map has too many nodes");
     for (u64 index = 0; index < node_bytes / 8 && x_map.ok(); ++index) {
       const u64 word = x_memory.load64(node + index * 8).value_or(0);
       if (word == 0) continue;
@@ -102,9 +103,9 @@ class Reader {
     x_map.preserved.push_back({PhysAddr((key ^ u64{1} << top) << (12 + order)), order});
   }
 
-  static constexpr u64 max_nodes = u64{1} << 20;
   const PhysicalMemory& x_memory;
   HandoverMap& x_map;
+  std::unordered_set<u64> x_nodes_met;  // bounds the walk by the size of memory
 };
 
 }  // namespace
