@@ -5,6 +5,7 @@
 // for max_nr_devices entries, the first nr_devices of them in use. The checksum is over header and used entries.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <string_view>
 
@@ -32,10 +33,12 @@ struct Device {
   u16 device;
   u32 class_revision;  // configuration space offset 8
   u32 reserved2;
+  std::array<u64, 6> bar_bytes;  // 0: not there. They cannot be sized again while the function runs
 };
-static_assert(sizeof(Device) == 24);
+static_assert(sizeof(Device) == 72);
 static_assert(offsetof(Device, segment) == 0 && offsetof(Device, bdf) == 4 && offsetof(Device, reserved) == 6);
 static_assert(offsetof(Device, ref_count) == 8 && offsetof(Device, vendor) == 12 && offsetof(Device, device) == 14);
 static_assert(offsetof(Device, class_revision) == 16 && offsetof(Device, reserved2) == 20);
+static_assert(offsetof(Device, bar_bytes) == 24);
 
 }  // namespace holdfast::abi::pci

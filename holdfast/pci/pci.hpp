@@ -11,6 +11,7 @@
 // Failure: each method.
 #pragma once
 
+#include "holdfast/abi/pci.hpp"
 #include "holdfast/iommu/core.hpp"
 #include "holdfast/luo/flb.hpp"
 #include "holdfast/pci/acpi.hpp"
@@ -71,6 +72,21 @@ class Pci {
     Pci& x_pci;
   };
 
+  Status scan_bus(u16 segment, u8 bus, Function* upstream, std::array<u64, 4>& reached);
+  Status scan_below(Function& bridge, std::array<u64, 4>& reached);
+  [[nodiscard]] bool is_multi_function(u16 segment, SourceId first) const;
+  Result<Function*> add_function(u16 segment, SourceId id, Function* upstream);
+  Status register_endpoint(Function& function);
+  void read_bars(Function& function, const abi::pci::Device* crossed);
+  [[nodiscard]] bool keeps_running(const Function& function) const;
+
+  // handover.cpp
+  Result<u64> open_outgoing();
+  void close_outgoing();
+  void finish_incoming();
+  void write_outgoing();
+  [[nodiscard]] const abi::pci::Device* find_incoming(const Function& function) const;
+
   Memory& x_memory;
   kho::Handover& x_handover;
   iommu::Core& x_core;
@@ -80,8 +96,11 @@ class Pci {
   u64 x_function_count = 0;
   PhysAddr x_outgoing;  // the record block
   u64 x_outgoing_bytes = 0;
-  PhysAddr x_incoming;  // the previous kernel's, 0 when there is none
+  u64 x_capacity = 0;   // entries that the record block has room for
+  u64 x_preserved = 0;  // functions with a count
+  PhysAddr x_incoming;  // the previous kernel's, 0 when there is none or it is finished
   u64 x_incoming_count = 0;
+  bool x_incoming_is_good = false;
 };
 
 }  // namespace holdfast::pci
