@@ -21,10 +21,11 @@ Kernel::Kernel(World& world, const BootInfo& boot)
       x_iommu(x_memory, x_handover, core_options(x_options)),
       x_config(world),
       x_pci(x_memory, x_handover, x_iommu, x_config),
+      x_devices(x_memory, x_pci),
       x_orchestrator(x_memory, x_handover, policy_of(x_options)),
       x_memfd_handler(x_memory, x_handover, x_iommu, policy_of(x_options)),
       x_iommufd_handler(x_memory, x_handover, x_iommu, policy_of(x_options)),
-      x_vfio_handler(x_memory, x_handover, x_iommu, x_pci) {}
+      x_vfio_handler(x_memory, x_handover, x_iommu, x_devices, policy_of(x_options)) {}
 
 Status Kernel::boot() {
   x_memory.touches.running = x_boot.is_live();
@@ -122,7 +123,7 @@ Status Kernel::enumerate_devices() {
   if (x_incoming) x_pci.read_incoming(*x_incoming);
   TRY(x_pci.scan());
   if (x_incoming) x_iommu.devices_enumerated();
-  return {};
+  return x_devices.open();
 }
 
 Status Kernel::open_orchestrator() {

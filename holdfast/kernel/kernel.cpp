@@ -17,4 +17,25 @@ Result<luo::FileRef> Kernel::open_path(std::string_view path) {
   return Code::NotFound;
 }
 
+Result<luo::FileRef> Kernel::open_device_file(std::string_view number) {
+  constexpr u64 most_digits = 4;
+  if (number.empty() || number.size() > most_digits) return Code::NotFound;
+  u64 value = 0;
+  for (const char digit : number) {
+    if (digit < '0' || digit > '9') return Code::NotFound;
+    value = value * 10 + static_cast<u64>(digit - '0');
+  }
+  return x_devices.open_device(value);
+}
+
+u64 Kernel::state_hash() const {
+  u64 hash = 0xcbf29ce484222325;  // FNV-1a, word by word
+  const auto add = [&hash](u64 word) { hash = (hash ^ word) * 0x100000001b3; };
+  for (const u64 word : {x_iommu.state_hash(), x_orchestrator.state_hash(), x_handover.state_hash(), x_pci.state_hash(),
+                         x_memory.heap.live_objects(), x_memory.heap.live_bytes()})
+    add(word);
+  for (const u64 blocks : x_memory.buddy.free_blocks()) add(blocks);
+  return hash;
+}
+
 }  // namespace holdfast::kernel

@@ -9,14 +9,15 @@
 #include <optional>
 
 #include "holdfast/iommu/core.hpp"
-#include "holdfast/iommufd/handler.hpp"
+#include "holdfast/iommufd/iommufd_handler.hpp"
 #include "holdfast/kernel/options.hpp"
 #include "holdfast/kernel/process.hpp"
 #include "holdfast/kho/handover.hpp"
+#include "holdfast/kho/scratch.hpp"
 #include "holdfast/luo/orchestrator.hpp"
-#include "holdfast/memfd/handler.hpp"
+#include "holdfast/memfd/memfd_handler.hpp"
 #include "holdfast/pci/pci.hpp"
-#include "holdfast/vfio/handler.hpp"
+#include "holdfast/vfio/vfio_handler.hpp"
 #include "holdfast/vtd/unit.hpp"
 
 namespace holdfast::kernel {
@@ -82,6 +83,9 @@ class Kernel {
   void undo(Readiness reached);
   void report_faults();
 
+  // kernel.cpp
+  Result<luo::FileRef> open_device_file(std::string_view number);
+
   void log(LogLevel level, std::string_view message) { x_memory.world.log(level, message); }
 
   World& x_world;
@@ -93,6 +97,7 @@ class Kernel {
   iommu::Core x_iommu;
   pci::ConfigSpace x_config;
   pci::Pci x_pci;
+  vfio::Devices x_devices;
   luo::Orchestrator x_orchestrator;
   memfd::MemfdHandler x_memfd_handler;
   iommufd::IommufdHandler x_iommufd_handler;

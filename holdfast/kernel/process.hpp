@@ -43,7 +43,6 @@ class Process {
   Kernel& x_kernel;
   UserMemory& x_user;
   Descriptors x_descriptors;
-  ListHook x_process_link;
 };
 
 }  // namespace holdfast::kernel

@@ -1,0 +1,90 @@
+// Memory runs out at every single allocation of every call, from the first one of the guest to the last consent.
+#include "tests/circle/circle.hpp"
+
+namespace circle {
+namespace {
+
+/// Makes each call fail at its first allocation, its second, ... until it succeeds. What failed must have said so and
+/// changed nothing.
+class StarvedSyscalls final : public vmm::Syscalls {
+ public:
+  StarvedSyscalls(host::ModelSession::Context& context, u64& starved)
+      : x_context(context), x_system(context.world, context.process), x_starved(starved) {}
+
+  i64 open(const char* path) override {
+    return starve(path, [&] { return x_system.open(path); });
+  }
+  i64 close(i32 fd) override { return x_system.close(fd); }
+  i64 ioctl(i32 fd, u32 command, void* argument) override {
+    return starve("ioctl", [&] { return x_system.ioctl(fd, command, argument); });
+  }
+  i64 pread(i32 fd, void* to, u64 length, u64 offset) override { return x_system.pread(fd, to, length, offset); }
+  i64 pwrite(i32 fd, const void* from, u64 length, u64 offset) override { return x_system.pwrite(fd, from, length, offset); }
+  i64 memfd_create(const char* name) override {
+    return starve("memfd_create", [&] { return x_system.memfd_create(name); });
+  }
+  i64 ftruncate(i32 fd, u64 size_bytes) override {
+    return starve("ftruncate", [&] { return x_system.ftruncate(fd, size_bytes); });
+  }
+  i64 add_seals(i32 fd, u32 seals) override { return x_system.add_seals(fd, seals); }
+  i64 reboot_kexec() override {
+    return starve("reboot", [&] { return x_system.reboot_kexec(); });
+  }
+  u64 now_ns() override { return x_system.now_ns(); }
+  void pause() override { x_system.pause(); }
+
+ private:
+  template <class Call>
+  i64 starve(const char* name, Call&& call) {
+    for (u64 k = 1;; ++k) {
+      const u64 before = x_context.kernel.state_hash();
+      x_context.world.restart_counting();
+      x_context.world.plan().fail_allocation = k;
+      const i64 answer = call();
+      x_context.world.plan().fail_allocation = 0;
+      const bool starved = x_context.world.allocations() >= k;
+      if (!starved || answer >= 0) return answer;
+      ++x_starved;
+      EXPECT_EQ(answer, -to_errno(Code::NoMemory)) << name << " at allocation " << k;
+      EXPECT_EQ(x_context.kernel.state_hash(), before) << name << " left something behind at allocation " << k;
+      if (testing::Test::HasFailure()) return answer;
+    }
+  }
+
+  host::ModelSession::Context& x_context;
+  host::LocalSyscalls x_system;
+  u64& x_starved;
+};
+
+class NullReporter final : public vmm::Reporter {
+ public:
+  void report(const vmm::Report& report) override { last = report; }
+  vmm::Report last;
+};
+
+class Starved : public testing::TestWithParam<std::string> {};
+
+TEST_P(Starved, EveryCallReportsItChangesNothingAndThenSucceeds) {
+  RecordProperty("acceptance", "A1 D19 C7 C15 X3 G1 K21 IV31");
+  Scene scene;
+  scene.tables = GetParam();
+  scene.updates = 1;
+  Circle circle(scene);
+  u64 starved = 0;
+  NullReporter reporter;
+  const host::Generation first = circle.session.run([&](host::ModelSession::Context& context) {
+    StarvedSyscalls system(context, starved);
+    vmm::run_generation(system, circle.vmm, reporter);
+  });
+  ASSERT_TRUE(first.jumped()) << reporter.last.step << ": errno " << reporter.last.error << "\n" << first.text();
+  EXPECT_GT(starved, 50u);
+  ++circle.vmm.generation;
+  --circle.vmm.updates;
+  ASSERT_NO_FATAL_FAILURE(circle.run_to_the_end());
+  expect_clean(circle);
+}
+
+INSTANTIATE_TEST_SUITE_P(Circle, Starved, testing::Values("arena", "page"), [](const auto& info) { return info.param; });
+
+}  // namespace
+}  // namespace circle
