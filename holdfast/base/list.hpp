@@ -35,6 +35,11 @@ class List {
   }
   [[nodiscard]] T* front() { return empty() ? nullptr : owner(x_head.next); }
   [[nodiscard]] T* back() { return empty() ? nullptr : owner(x_head.prev); }
+  /// The element before @p element, which is on this list; null at the front.
+  [[nodiscard]] T* previous(T& element) {
+    ListHook* hook = (element.*Hook).prev;
+    return hook == &x_head ? nullptr : owner(hook);
+  }
 
   template <class Value, class HookPointer>
   class BasicIterator {

@@ -13,12 +13,14 @@
 // Threads: one Mutex (LockRank::Orchestrator), held while handlers and FLBs are called. All calls may sleep.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string_view>
 
 #include "holdfast/base/locks.hpp"
 #include "holdfast/kho/handover.hpp"
 #include "holdfast/kho/incoming_map.hpp"
+#include "holdfast/kho/state_hash.hpp"
 #include "holdfast/luo/flb.hpp"
 #include "holdfast/luo/handler.hpp"
 #include "holdfast/luo/policy.hpp"
@@ -28,6 +30,9 @@
 #include "holdfast/memory/vec.hpp"
 
 namespace holdfast::luo {
+
+class DeviceFile;
+class SessionFile;
 
 class Orchestrator {
  public:
@@ -76,6 +81,11 @@ class Orchestrator {
   void unfreeze();
   [[nodiscard]] bool is_frozen() const;
 
+  /// Frees the incoming records and the incoming preserved-memory map if no incoming session remains and none was lost.
+  /// Called by itself after every finish and drop; a live boot calls it once when all handlers are registered and
+  /// everything incoming has been verified, for the case that no session came at all.
+  void release_incoming_if_done();
+
   /// The data of an FLB that the previous kernel left and that is not finished.
   /// Errors: NoData (no live update data), NotFound; Corrupt, UnknownVersion (unreadable).
   [[nodiscard]] Result<u64> find_incoming_flb(std::string_view name) const;
@@ -103,55 +113,62 @@ class Orchestrator {
   };
 
   // orchestrator.cpp
-  Status write_outgoing_tree();
-  void free_outgoing_tree();
+  Status write_outgoing_tree() HOLDFAST_REQUIRES(x_mutex);
+  void free_outgoing_tree() HOLDFAST_REQUIRES(x_mutex);
+  /// @p node empty: the root.
+  void write_tree_number(std::string_view node, std::string_view property, u64 value);
   [[nodiscard]] bool in_use() const;
+  [[nodiscard]] bool is_incoming_flawless() const;
   void bind_incoming_files(FileHandler& handler);
-  void count_incoming_files(Flb& flb, u64 files);
-  void device_closed();
+  void device_closed(DeviceFile& device);
+  void hash_records(kho::StateHash& hash) const;
 
   // outgoing.cpp
-  Status check_name(NameBytes bytes, SessionName& name) const;
+  Result<SessionName> read_name(NameBytes bytes) const;
   Result<OutgoingSession*> add_session(const SessionName& name);
   void remove_session(OutgoingSession& session);
-  void write_session_record(const OutgoingSession& session, u64 count);
-  Status check_file(OutgoingSession& session, const File& file) const;
   [[nodiscard]] FileHandler* find_handler(const File& file);
+  [[nodiscard]] bool is_preserved(const File& file) const;
   Status acquire_flbs(FileHandler& handler);
-  void release_flbs(FileHandler& handler, const Flb* up_to);
+  void release_flbs(FileHandler& handler);
   Status acquire_flb(Flb& flb);
   void release_flb(Flb& flb);
+  /// Everything of a file that can fail, before its handler is asked; then publish_file() or discard_file().
   Result<OutgoingFile*> add_file(OutgoingSession& session, FileHandler& handler, FileRef file, u64 token);
   void publish_file(OutgoingFile& file, u64 data);
   void discard_file(OutgoingFile& file);
   void remove_newest_file(OutgoingSession& session);
   void unpreserve_session(OutgoingSession& session);
-  void outgoing_closed(OutgoingSession& session);
+  void outgoing_closed(SessionFile& file, OutgoingSession& session);
+  // A session that points the other way is refused; under policy Linux where it did harm there.
+  [[nodiscard]] Code refuse_preserve(IncomingSession& session, u64 token) const;
+  [[nodiscard]] Code refuse_retrieve(OutgoingSession& session, u64 token) const;
+  [[nodiscard]] Status refuse_finish(OutgoingSession& session) const;
 
   // incoming.cpp
   Status read_incoming(const kho::IncomingMap& incoming);
   Status read_session(const IncomingStream& stream, u64 index);
-  Status read_files(const IncomingStream& stream, IncomingSession& session);
-  void read_flbs(const IncomingStream& stream);
+  Status read_file(IncomingSession& session, const abi::luo::FileRecord& record);
   void forget_incoming();
   [[nodiscard]] Status can_finish(IncomingSession& session);
   void finish_files(IncomingSession& session);
-  void file_is_gone(IncomingFile& file);
+  void file_is_gone(IncomingSession& session, IncomingFile& file);
+  void forget_file(IncomingSession& session, IncomingFile& file);
   void session_is_done(IncomingSession& session);
-  void free_session(IncomingSession& session);
-  void free_incoming_records();
-  void incoming_closed(IncomingSession& session);
+  void remove_incoming(IncomingSession& session);
+  void release_incoming_if_done_locked();
+  void incoming_closed(SessionFile& file, IncomingSession& session, bool was_handed_out);
 
   // freeze.cpp
   Status pass_on_all();
-  Status pass_on(IncomingSession& session);
-  void cancel_pass_on(OutgoingSession& session);
+  Status pass_on(IncomingSession& incoming);
+  Status pass_on_file(OutgoingSession& session, IncomingFile& file);
   void cancel_all_passed_on();
+  void cancel_pass_on(OutgoingSession& session);
   Status ask_for_consent();
   void withdraw_consent(OutgoingSession& session, OutgoingFile* from);
   void write_counts();
   void clear_counts();
-  void write_number(u64 number);
 
   void say(LogLevel level, std::string_view what, std::string_view name, Code why = Code::Ok) const;
 
@@ -175,7 +192,7 @@ class Orchestrator {
   Index<OutgoingSession, &OutgoingSession::x_by_name, OutgoingSession::ByName> x_outgoing_by_name;
   Index<OutgoingFile, &OutgoingFile::by_file, OutgoingFile::ByFile> x_preserved_files;
 
-  const kho::IncomingMap* x_incoming_map = nullptr;
+  std::optional<IncomingStream> x_stream;  // while the incoming records exist
   Code x_incoming_state = Code::NoData;
   u64 x_number = 0;
   u64 x_incoming_count = 0;

@@ -35,12 +35,11 @@ class RecordBlock {
   RecordBlock(const RecordBlock&) = delete;
   RecordBlock& operator=(const RecordBlock&) = delete;
 
-  /// Room for @p count records from commit() on. @p limit is the caller's own bound.
+  /// Room for @p count records from commit() on.
   Status make_room(u64 count);
   void commit();
   void cancel();
-  /// Moves to a smaller block when @p count records fit one (none at all for @p keep_first = 0 records); keeps the
-  /// large one when there is no memory for that.
+  /// Moves @p count records to a smaller block when they fit one; keeps the large one when there is no memory for that.
   void shrink(u64 count);
   void free();
 

@@ -6,14 +6,15 @@
 #pragma once
 
 #include <array>
-#include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "holdfast/abi/luo.hpp"
 #include "holdfast/base/list.hpp"
 #include "holdfast/luo/file.hpp"
 #include "holdfast/luo/index.hpp"
 #include "holdfast/luo/record_block.hpp"
+#include "holdfast/luo/stream.hpp"
 
 namespace holdfast::luo {
 
@@ -26,7 +27,7 @@ class IncomingSession;
 struct SessionName {
   std::array<char, abi::luo::name_bytes> bytes{};
 
-  [[nodiscard]] std::string_view view() const { return {bytes.data(), ::strnlen(bytes.data(), bytes.size())}; }
+  [[nodiscard]] std::string_view view() const { return bounded_text(bytes.data(), bytes.size()); }
   [[nodiscard]] u64 hash() const {
     u64 h = 0;
     for (char c : view()) h = mix(h ^ static_cast<unsigned char>(c));
@@ -74,7 +75,6 @@ class OutgoingSession {
 
  private:
   friend class Orchestrator;
-  friend class SessionTables;
   ListHook x_in_order;
   IndexHook<OutgoingSession> x_by_name;
   SessionName x_name;
@@ -97,11 +97,12 @@ struct IncomingFile {
   u64 data = 0;
   u64 token = 0;
   State state = State::Waiting;
+  bool has_token = true;    // false: another file of the session has it
   Code failure = Code::Ok;  // what Failed and Unavailable answer
   FileRef file;             // when Retrieved
 
   [[nodiscard]] std::string_view compatible_view() const {
-    return {compatible.data(), ::strnlen(compatible.data(), compatible.size())};
+    return bounded_text(compatible.data(), compatible.size());
   }
   struct ByToken {
     static u64 key(const IncomingFile& f) { return f.token; }
@@ -130,7 +131,6 @@ class IncomingSession {
 
  private:
   friend class Orchestrator;
-  friend class SessionTables;
   ListHook x_in_order;
   IndexHook<IncomingSession> x_by_name;
   IndexHook<IncomingSession> x_by_files;

@@ -68,5 +68,7 @@ class IncomingStream {
 
 /// True when @p field, of @p capacity bytes, holds a NUL and something before it.
 [[nodiscard]] bool is_proper_string(const char* field, u64 capacity);
+/// The text of @p field up to its NUL, all of it when it has none.
+[[nodiscard]] std::string_view bounded_text(const char* field, u64 capacity);
 
 }  // namespace holdfast::luo
