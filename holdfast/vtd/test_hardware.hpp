@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include "holdfast/hw/vtd/registers.hpp"
 #include "holdfast/iommu/unit.hpp"
 #include "holdfast/memory/test_world.hpp"
+#include "holdfast/vtd/unit_registers.hpp"
 
 namespace holdfast::vtd {
 

@@ -167,7 +167,7 @@ TEST_P(HandoverTest, ScalableModeRecordsThePasidDirectory) {
 }
 
 TEST_P(HandoverTest, CutOffLeavesOnlyWhatIsKept) {
-  RecordProperty("acceptance", "IV9");
+  RecordProperty("acceptance", "IV9 IV10");
   attach_all();
   preserve_kept();
   const u64 at = kernel->translation_entry(kept, GetParam());
@@ -177,7 +177,9 @@ TEST_P(HandoverTest, CutOffLeavesOnlyWhatIsKept) {
   const std::array keep{kept};
   ASSERT_TRUE(unit().cut_off(keep).ok());
   EXPECT_EQ(kernel->word(context), context_word);
-  if (scalable()) EXPECT_EQ(page(at & ~u64{0xfff}), kept_page) << "bitwise";
+  if (scalable()) {
+    EXPECT_EQ(page(at & ~u64{0xfff}), kept_page) << "bitwise";
+  }
   for (SourceId device : {other, upper, far}) {
     const u64 entry = kernel->context_entry(device, GetParam());
     ASSERT_NE(entry, 0u);
@@ -238,7 +240,9 @@ TEST_P(HandoverTest, CutOffClearsPresentBitsForgetsAndThenClearsTheRest) {
   };
   bool first = true;
   hardware().on_descriptor = [&](const Quad&) {
-    if (std::exchange(first, false)) EXPECT_EQ(kernel->word(entry), before & ~u64{1});
+    if (std::exchange(first, false)) {
+      EXPECT_EQ(kernel->word(entry), before & ~u64{1});
+    }
   };
   const std::array keep{kept};
   ASSERT_TRUE(unit().cut_off(keep).ok());
@@ -261,7 +265,6 @@ TEST_P(HandoverTest, RootHalvesOfUnpreservedContextTablesAreCleared) {
 }
 
 TEST_P(HandoverTest, ReinstatePutsBackEveryByte) {
-  RecordProperty("acceptance", "A1");
   attach_all();
   preserve_kept();
   const auto before = reachable();

@@ -111,7 +111,6 @@ TEST_P(UnitTest, InstallRefusesWhatTheUnitCannotWalk) {
 }
 
 TEST_P(UnitTest, ReplaceForgetsBothIdsInOrder) {
-  RecordProperty("acceptance", "N2");
   const EntrySpec from = kernel->make_spec(0x2000000);
   const EntrySpec to = kernel->make_spec(0x3000000);
   kernel->attach(device_a, from);
