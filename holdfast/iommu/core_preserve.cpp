@@ -195,8 +195,13 @@ void Core::unpreserve_unit(UnitState& state, Device& device) {
   auto& record = x_outgoing.units.at(state.record);
   if (--state.preserved_devices != 0) {
     // Newest first, as sessions are undone: the tables that were added for this device go with it.
-    if (record.intel.context_tables_bitmap == device.x_tables_after && device.x_tables_before != device.x_tables_after)
-      state.unit->unpreserve_beyond(x_handover, record.intel, device.x_tables_before);
+    if (record.intel.context_tables_bitmap == device.x_tables_after) {
+      abi::iommu::IntelUnit added{};
+      for (std::size_t i = 0; i < device.x_tables_after.size(); ++i)
+        added.context_tables_bitmap[i] = device.x_tables_after[i] & ~device.x_tables_before[i];
+      state.unit->unpreserve(x_handover, added);
+      record.intel.context_tables_bitmap = device.x_tables_before;
+    }
     return seal_unit(state);
   }
   state.unit->unpreserve(x_handover, record.intel);
@@ -293,12 +298,11 @@ Status Core::cut_off() {
     const auto kept = keep.first(state.preserved_devices);
     keep = keep.subspan(state.preserved_devices);
     if (!state.working) continue;
-    const Status done = state.unit->cut_off(kept);
-    if (!done.ok()) {
+    state.cut_off = true;
+    if (const Status done = state.unit->cut_off(kept); !done.ok()) {
       reinstate_locked();
       return done;
     }
-    state.cut_off = true;
   }
   for (const Device& device : x_devices) {
     if (!device.is_preserved()) continue;

@@ -58,7 +58,8 @@ Status Core::claim_restored() {
   for (UnitState& state : units()) {
     if (!state.adopted || state.owns_tables) continue;
     const Status taken = state.unit->take_ownership(x_handover);
-    state.owns_tables = true;  // called once, whatever came of it
+    if (taken.code() == Code::NoMemory) return Code::NoMemory;
+    state.owns_tables = true;
     if (taken.ok()) continue;
     quarantine_unit(state, "its tables could not be taken over");
     distrust({.kind = Quarantined::Kind::Unit, .address = state.unit->register_base(), .reason = state.reason});

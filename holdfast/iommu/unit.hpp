@@ -128,10 +128,8 @@ class Unit {
 
   /// Root table and every existing context table, once; later calls add context tables created since.
   virtual Status preserve(BlockSink& sink, abi::iommu::IntelUnit& record) = 0;
+  /// Exactly what @p record names: the root if root_table is not 0, and the context tables of the bitmap. Clears it.
   virtual void unpreserve(BlockSink& sink, abi::iommu::IntelUnit& record) = 0;
-  /// Takes back what preserve() added beyond the context tables in @p keep (bits as in the record): the device for whom
-  /// they were added is unpreserved again, so that undone is undone. The default keeps them, which costs only memory.
-  virtual void unpreserve_beyond(BlockSink&, abi::iommu::IntelUnit& /*record*/, const std::array<u64, 8>& /*keep*/) {}
   /// Scalable mode: PASID directory and tables of @p device. Legacy: nothing.
   virtual Status preserve_device(BlockSink& sink, SourceId device, abi::iommu::IntelDevice& record) = 0;
   virtual void unpreserve_device(BlockSink& sink, SourceId device, abi::iommu::IntelDevice& record) = 0;
@@ -142,15 +140,15 @@ class Unit {
   /// not in
   /// @p keep: present bit, flush, rest; root halves of context tables that are not preserved; one global invalidation;
   /// queue drained; fault and queue interrupts masked. Translation stays on. A unit without preserved state is cut off
-  /// the same way (its root then blocks everything).
+  /// the same way (its root then blocks everything). After a failure reinstate() puts back what was done.
   virtual Status cut_off(std::span<const SourceId> keep) = 0;
-  /// The jump failed: puts back exactly what cut_off() removed.
+  /// The jump failed: puts back exactly what cut_off() removed; nothing if it removed nothing.
   virtual void reinstate() = 0;
 
   // Handover, incoming (after adopt(), when memory is up).
 
   /// Takes ownership of the restored pages: root, context tables, and the PASID tables of each adopted device.
-  /// @p restore is called once per page. Called once.
+  /// @p restore is called once per page. Called until it does not answer NoMemory, which leaves everything as it was.
   virtual Status take_ownership(BlockRestorer& restore) = 0;
   /// Scalable mode: checks that the PASID directory of @p device named by its record is the one hardware walks,
   /// preserved, and of the recorded size. Legacy: nothing.
