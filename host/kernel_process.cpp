@@ -83,8 +83,8 @@ int run(const KernelArguments& arguments) {
   if (!process.ok()) return give_up(world, arguments, process.code());
   LocalSyscalls system(world, **process);
   SupervisorReporter reporter(world, arguments.vmm.generation);
+  // The VMM's process is not reaped: the machine still has to read guest memory through its translations.
   const vmm::Report last = vmm::run_generation(system, arguments.vmm, reporter);
-  kernel.reap(**process);
   return last.outcome == vmm::Outcome::Running ? static_cast<int>(ExitCode::Internal) : static_cast<int>(ExitCode::Ok);
 }
 

@@ -38,8 +38,10 @@ struct Mark {
 /// What the machine knows when it is asked.
 struct MachineAudit {
   u32 devices = 0;
-  u32 wild_accesses = 0;  // writes of devices to memory that nobody gave them
+  u64 wild_accesses = 0;  // of devices, to memory that nobody gave them
   std::array<DeviceCounts, max_machine_devices> counts{};
+  std::array<vmm::Audit, max_machine_devices> memory{};  // what guest memory holds, as the machine reads it
+  std::array<u64, max_machine_devices> refused{};        // places in it that the unit does not translate
 };
 
 class MachineModel {
@@ -47,7 +49,7 @@ class MachineModel {
   virtual ~MachineModel() = default;
 
   virtual void write_register(const RegisterWrite& write) = 0;
-  /// Lets units and devices act @p turns times. False when none has anything to do.
+  /// Lets units and devices act @p turns times. False when no device works.
   virtual bool step(u64 turns) = 0;
   [[nodiscard]] virtual const std::vector<Mark>& marks() const = 0;
   [[nodiscard]] virtual MachineAudit audit() = 0;

@@ -21,7 +21,7 @@ struct MachineLink {
 };
 
 struct MachinePace {
-  u64 steps_per_batch = 32;      // between two looks at the ring
+  u64 steps_per_batch = 1;       // between two looks at the ring: a kernel waits that long for a register
   u64 max_steps_per_second = 0;  // 0: as fast as the processor is
 };
 

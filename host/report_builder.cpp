@@ -71,6 +71,11 @@ TouchCounts operator+(const TouchCounts& a, const TouchCounts& b) {
   return {a.tables + b.tables, a.blocks + b.blocks, a.records + b.records, a.files + b.files, a.frames + b.frames};
 }
 
+std::string audit_text(const vmm::Audit& audit) {
+  return std::to_string(audit.lost) + " lost, " + std::to_string(audit.repeated) + " repeated, " +
+         std::to_string(audit.wrong) + " wrong";
+}
+
 class Builder {
  public:
   Builder(const RunOptions& options, const RunEvidence& evidence)
@@ -135,20 +140,9 @@ class Builder {
     update.phases_ns.retrieve = next->retrieve_ns;
     update.phases_ns.replace = next->replace_ns;
     update.phases_ns.finish = next->finish_ns;
-    compare_with_machine(index, "lost", update.lost, next->audit.lost);
-    compare_with_machine(index, "repeated", update.repeated, next->audit.repeated);
-    compare_with_machine(index, "wrong", update.wrong, next->audit.wrong);
     update.lost = std::max(update.lost, next->audit.lost);
     update.repeated = std::max(update.repeated, next->audit.repeated);
     update.wrong = std::max(update.wrong, next->audit.wrong);
-  }
-
-  /// The machine counts what happened, the VMM what guest memory shows in the end: they agree on whether, not always on
-  /// how often.
-  void compare_with_machine(u32 index, const char* what, u64 machine, u64 guest) {
-    if ((machine == 0) == (guest == 0)) return;
-    complain(index, std::string("the machine counted ") + std::to_string(machine) + " " + what +
-                        " transfers, the VMM found " + std::to_string(guest));
   }
 
   void judge_updates() {
@@ -190,18 +184,24 @@ class Builder {
         complain(std::string(last.step, ::strnlen(last.step, sizeof last.step)) + " failed with errno " +
                  std::to_string(last.error) + " (" + std::strerror(last.error) + ")");
         break;
-      case vmm::Outcome::Finished: compare_transfers(last); break;
+      case vmm::Outcome::Finished: compare_with_machine(last); break;
     }
   }
 
-  /// Engines are stopped: machine and VMM must have counted the same.
-  void compare_transfers(const vmm::Report& last) {
+  /// Engines are stopped: machine and VMM must have counted the same, and find the same in guest memory.
+  void compare_with_machine(const vmm::Report& last) {
     for (u32 device = 0; device < std::min(last.devices, vmm::max_devices); ++device) {
-      const u64 machine = x_evidence.audit.counts[device].transfers;
-      if (machine == last.device_transfers[device]) continue;
-      complain("device " + std::to_string(device) + " made " + std::to_string(machine) +
-               " transfers as the machine counts, " + std::to_string(last.device_transfers[device]) +
-               " as the VMM counts");
+      const std::string name = "device " + std::to_string(device);
+      const u64 transfers = x_evidence.audit.counts[device].transfers;
+      if (transfers != last.device_transfers[device])
+        complain(name + " made " + std::to_string(transfers) + " transfers as the machine counts, " +
+                 std::to_string(last.device_transfers[device]) + " as the VMM counts");
+      if (x_evidence.audit.memory[device] != last.device_audit[device])
+        complain(name + ": the machine finds " + audit_text(x_evidence.audit.memory[device]) +
+                 " in guest memory, the VMM " + audit_text(last.device_audit[device]));
+      if (x_evidence.audit.refused[device] != 0)
+        complain(name + ": " + std::to_string(x_evidence.audit.refused[device]) +
+                 " pages of guest memory are not translated in the end");
     }
   }
 

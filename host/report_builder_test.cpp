@@ -106,8 +106,12 @@ TEST(ReportBuilder, AFaultOfAPreservedDeviceIsNotCleanAndBelongsToOneUpdate) {
 
 TEST(ReportBuilder, MachineAndVmmMustAgree) {
   RunEvidence evidence = clean_evidence(1);
-  evidence.vmm_reports.back().audit.lost = 4;
-  EXPECT_THAT(build_report(options_for(1), evidence).complaints, Contains(HasSubstr("the VMM found 4")));
+  evidence.vmm_reports.back().device_audit[1].lost = 4;
+  EXPECT_THAT(build_report(options_for(1), evidence).complaints, Contains(HasSubstr("the VMM 4 lost")));
+  evidence = clean_evidence(1);
+  evidence.audit.memory[0].wrong = 1;
+  EXPECT_THAT(build_report(options_for(1), evidence).complaints,
+              Contains(HasSubstr("finds 0 lost, 0 repeated, 1 wrong")));
   evidence = clean_evidence(1);
   evidence.vmm_reports.back().device_transfers[0] -= 1;
   EXPECT_THAT(build_report(options_for(1), evidence).complaints, Contains(HasSubstr("as the machine counts")));

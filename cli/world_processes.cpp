@@ -1,0 +1,39 @@
+// `holdfast`: the processes world.
+#include <cstdlib>
+#include <string_view>
+
+#include "cli/run_world.hpp"
+#include "host/kernel_process.hpp"
+#include "host/run_machine.hpp"
+#include "host/sim_machine.hpp"
+#include "host/supervisor.hpp"
+
+namespace cli {
+namespace {
+
+/// HOLDFAST_LOG; warnings by default.
+holdfast::LogLevel log_level() {
+  const char* text = std::getenv("HOLDFAST_LOG");
+  const std::string_view wanted = text == nullptr ? "" : text;
+  if (wanted == "debug") return holdfast::LogLevel::Debug;
+  if (wanted == "info") return holdfast::LogLevel::Info;
+  if (wanted == "error") return holdfast::LogLevel::Error;
+  return holdfast::LogLevel::Warning;
+}
+
+}  // namespace
+
+host::RunReport run_world(const host::RunOptions& options, const Invocation& invocation, const Progress& progress) {
+  if (options.world == host::WorldKind::Model) continue_as("holdfast_traced", invocation);
+  host::SimMachineBuilder builder(host::machine_config(options));
+  host::SupervisorSettings settings;
+  settings.options = options;
+  settings.log_level = log_level();
+  settings.progress = progress;
+  host::Supervisor supervisor(std::move(settings), builder);
+  return host::build_report(options, supervisor.run());
+}
+
+int run_kernel_command(std::span<char* const> words) { return host::run_kernel_process(words); }
+
+}  // namespace cli
