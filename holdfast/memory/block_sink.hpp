@@ -1,5 +1,5 @@
-// BlockSink and BlockRestorer: how the modules below speak of handing memory over, without knowing the handover. kho/ implements
-// both: what goes out to the next kernel, and what came in from the previous one.
+// BlockSink and BlockRestorer: how the modules below speak of handing memory over, without knowing the handover. kho/
+// implements both: what goes out to the next kernel, and what came in from the previous one.
 //
 // Threads and failure: the implementer's (both may sleep).
 #pragma once

@@ -49,7 +49,7 @@ void Buddy::remove(u64 pfn, unsigned order) {
 
 void Buddy::insert_coalesced(u64 pfn, unsigned order) {
   for (; order < max_order; ++order) {
-    const u64 neighbour = pfn ^ u64{1} << order;
+    const u64 neighbour = pfn ^ u64 { 1 } << order;
     const Frame* frame = x_frames.find(Pfn(neighbour).address());
     if (frame == nullptr || frame->state != FrameState::Free || frame->order != order) break;
     remove(neighbour, order);

@@ -3,9 +3,9 @@
 // Blocks coalesce at once and completely, and the lowest one that fits is taken: what an allocation returns depends on
 // the set of free frames alone, never on how it came about. Undone is undone.
 //
-// Threads: any, under a SpinLock of rank Allocator. Failure: NoMemory; releasing what is not an allocated block of exactly
-// that order panics. In the traced build every allocation first asks World::may_allocate(), and a released block of up
-// to 64 pages is overwritten with poison, so that who still uses it is found out.
+// Threads: any, under a SpinLock of rank Allocator. Failure: NoMemory; releasing what is not an allocated block of
+// exactly that order panics. In the traced build every allocation first asks World::may_allocate(), and a released
+// block of up to 64 pages is overwritten with poison, so that who still uses it is found out.
 #pragma once
 
 #include <array>

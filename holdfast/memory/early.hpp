@@ -1,5 +1,5 @@
-// EarlyAllocator: memory before there is a frame table. It hands out pieces of one range (scratch), upwards, zeroed, and
-// never takes one back. In the traced build each call first asks World::may_allocate().
+// EarlyAllocator: memory before there is a frame table. It hands out pieces of one range (scratch), upwards, zeroed,
+// and never takes one back. In the traced build each call first asks World::may_allocate().
 //
 // Threads: one. Failure: NoMemory when the range is used up.
 #pragma once

@@ -53,11 +53,11 @@ class FrameTable {
     return Pfn(address).value < x_frames.size() ? &x_frames[Pfn(address).value] : nullptr;
   }
 
-  /// Every frame that @p range touches gets @p state, Reserved or Scratch. Panics when one of them is owned already. Parts
-  /// beyond RAM are ignored.
+  /// Every frame that @p range touches gets @p state, Reserved or Scratch. Panics when one of them is owned already.
+  /// Parts beyond RAM are ignored.
   void mark(PhysRange range, FrameState state);
-  /// Head becomes Incoming, the rest Tail. Errors: Corrupt (misaligned, order above 10, outside RAM, or any page of it is
-  /// reserved, scratch or part of another block); nothing changes then.
+  /// Head becomes Incoming, the rest Tail. Errors: Corrupt (misaligned, order above 10, outside RAM, or any page of it
+  /// is reserved, scratch or part of another block); nothing changes then.
   Status mark_incoming(Block block);
   /// One page becomes Kept. Errors: as mark_incoming().
   Status mark_kept(PhysAddr page);

@@ -24,7 +24,9 @@ constexpr int poison = 0x5a;
 constexpr std::size_t header_bytes = 64;
 
 constexpr unsigned slab_order(unsigned slot_lg2) { return slot_lg2 <= 8 ? 0 : slot_lg2 - 8; }
-constexpr u32 slot_count(unsigned slot_lg2) { return static_cast<u32>((page_size_bytes << slab_order(slot_lg2)) >> slot_lg2); }
+constexpr u32 slot_count(unsigned slot_lg2) {
+  return static_cast<u32>((page_size_bytes << slab_order(slot_lg2)) >> slot_lg2);
+}
 constexpr u32 header_slots(unsigned slot_lg2) {
   return static_cast<u32>(div_ceil(header_bytes, std::size_t{1} << slot_lg2));
 }
@@ -111,7 +113,8 @@ Result<void*> Heap::allocate_slot(unsigned slot_lg2) {
     }
   }
   TRY_ASSIGN(const PhysAddr block, x_buddy.allocate(slab_order(slot_lg2)));
-  auto* slab = ::new (x_map.bytes(block)) Slab{.next = nullptr, .prev = nullptr, .used = 0, .slot_lg2 = slot_lg2, .taken = {}};
+  auto* slab =
+      ::new (x_map.bytes(block)) Slab{.next = nullptr, .prev = nullptr, .used = 0, .slot_lg2 = slot_lg2, .taken = {}};
   for (u32 slot = 0; slot < 256; ++slot)
     if (slot < header_slots(slot_lg2) || slot >= slot_count(slot_lg2)) slab->taken[slot / 64] |= u64{1} << (slot % 64);
   void* memory = take_slot(slab, slot_lg2);
@@ -129,8 +132,8 @@ void Heap::release_slot(void* pointer, unsigned slot_lg2) {
   const u64 slot = offset >> slot_lg2;
   {
     const Guard guard(x_lock);
-    verify_invariant(slab->slot_lg2 == slot_lg2 && slot >= header_slots(slot_lg2) && address.is_aligned(u64{1} << slot_lg2) &&
-                         (slab->taken[slot / 64] >> (slot % 64) & 1) != 0,
+    verify_invariant(slab->slot_lg2 == slot_lg2 && slot >= header_slots(slot_lg2) &&
+                         address.is_aligned(u64{1} << slot_lg2) && (slab->taken[slot / 64] >> (slot % 64) & 1) != 0,
                      "released what is not a live object of that size");
     if constexpr (traced) std::memset(pointer, poison, std::size_t{1} << slot_lg2);
     slab->taken[slot / 64] &= ~(u64{1} << (slot % 64));

@@ -21,7 +21,8 @@ class Heap {
   Heap(const Heap&) = delete;
   Heap& operator=(const Heap&) = delete;
 
-  /// Contents undefined. @p align is a power of two up to a page. Errors: Invalid (size 0), TooBig (above 4 MiB), NoMemory.
+  /// Contents undefined. @p align is a power of two up to a page. Errors: Invalid (size 0), TooBig (above 4 MiB),
+  /// NoMemory.
   Result<void*> allocate(std::size_t size, std::size_t align = 16);
   /// @p size and @p align as they were allocated.
   void release(void* pointer, std::size_t size, std::size_t align = 16);

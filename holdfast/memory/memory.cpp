@@ -13,7 +13,8 @@ Memory::Memory(World& the_world, const BootInfo& boot)
 u64 Memory::frames_size_bytes(const DirectMap& map) {
   // Both pieces are page aligned; the start of early memory may not be.
   const u64 words = Buddy::word_count(FrameTable::frame_count(map)) * sizeof(u64);
-  return (div_ceil(FrameTable::size_bytes(map), page_size_bytes) + div_ceil(words, page_size_bytes) + 2) * page_size_bytes;
+  return (div_ceil(FrameTable::size_bytes(map), page_size_bytes) + div_ceil(words, page_size_bytes) + 2) *
+         page_size_bytes;
 }
 
 Status Memory::place_frames(EarlyAllocator& early) {

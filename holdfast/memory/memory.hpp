@@ -1,7 +1,7 @@
 // Memory: one kernel's memory, handed to every module by reference.
 //
-// Bring-up: construct; place_frames() from early memory; mark() what is taken and mark_incoming() / mark_kept() what the
-// previous kernel left; open(). Reserved ranges, page 0 and the own image are taken out by place_frames() itself.
+// Bring-up: construct; place_frames() from early memory; mark() what is taken and mark_incoming() / mark_kept() what
+// the previous kernel left; open(). Reserved ranges, page 0 and the own image are taken out by place_frames() itself.
 // After open() the buddy owns every frame that was still unclaimed, and buddy and heap work.
 //
 // The memory map in @p boot must outlive it. Threads: bring-up single-threaded, then as the parts say.

@@ -62,7 +62,8 @@ TEST(Memory, NeverHandsOutReservedRangesScratchTheOwnImageOrPageZero) {
                       {{PhysAddr(0x9fc00), 0x60400}, MemoryKind::Reserved},
                       {{PhysAddr(mib), 31 * mib}, MemoryKind::Ram}};
   const PhysRange image{PhysAddr(20 * mib + 0x800), 3 * mib};
-  const BootInfo boot{.memory_map = world.memory_map, .own_image = image, .rsdp = {}, .command_line = {}, .handover = {}};
+  const BootInfo boot{
+      .memory_map = world.memory_map, .own_image = image, .rsdp = {}, .command_line = {}, .handover = {}};
   Memory memory(world, boot);
   EarlyAllocator early(memory.map, {PhysAddr(8 * mib), 2 * mib});
   ASSERT_TRUE(memory.place_frames(early).ok());
@@ -248,9 +249,7 @@ TEST(Heap, EveryFailingAllocationLeavesNothingBehind) {
   const auto before = host.memory.buddy.free_blocks();
   for (const std::size_t size : {16, 700, 2048, 5000}) {
     u64 k = 1;
-    while (world.failing(k, [&] {
-      EXPECT_EQ(heap.allocate(size).code(), Code::NoMemory);
-    })) {
+    while (world.failing(k, [&] { EXPECT_EQ(heap.allocate(size).code(), Code::NoMemory); })) {
       EXPECT_EQ(host.memory.buddy.free_blocks(), before);
       if (++k > 2) break;
     }
@@ -341,6 +340,28 @@ TEST(Vec, BehavesLikeAVectorAndOwnsNothingWhenEmpty) {
   }
   EXPECT_EQ(live, 0);
   EXPECT_EQ(host.memory.heap.live_objects(), 0u);
+}
+
+TEST(Vec, OwnsAsMuchAfterAddingAndRemovingAsBefore) {
+  TestWorld world(8 * mib);
+  TestMemory host(world);
+  Vec<u64> vec(host.memory.heap);
+  for (const std::size_t size : {1, 4, 5, 64, 511, 512, 513, 2000}) {
+    while (vec.size() < size) ASSERT_TRUE(vec.push_back(1).ok());
+    const u64 frames = host.memory.buddy.free_frames();
+    const u64 bytes = host.memory.heap.live_bytes();
+    for (int i = 0; i < 3000; ++i) ASSERT_TRUE(vec.push_back(2).ok());
+    while (vec.size() > size) vec.pop_back();
+    EXPECT_EQ(host.memory.heap.live_bytes(), bytes);
+    EXPECT_EQ(host.memory.buddy.free_frames(), frames);
+    ASSERT_TRUE(vec.reserve(5000).ok());
+    ASSERT_TRUE(vec.push_back(3).ok());
+    vec.pop_back();
+    EXPECT_GE(vec.capacity(), 5000u) << "a reservation outlives a removal";
+    vec.shrink_to_fit();
+    EXPECT_EQ(host.memory.heap.live_bytes(), bytes);
+    EXPECT_EQ(host.memory.buddy.free_frames(), frames);
+  }
 }
 
 TEST(Allocators, MayNotBeCalledWithTheAllocatorLockHeld) {

@@ -26,7 +26,9 @@ TableArena::~TableArena() {
 }
 
 std::size_t TableArena::find_block(PhysAddr page) const {
-  const auto contains = [&](std::size_t i) { return PhysRange{x_blocks[i].start, x_blocks[i].size_bytes()}.contains(page, 1); };
+  const auto contains = [&](std::size_t i) {
+    return PhysRange{x_blocks[i].start, x_blocks[i].size_bytes()}.contains(page, 1);
+  };
   if (x_last < x_blocks.size() && contains(x_last)) return x_last;
   const auto above = std::upper_bound(x_blocks.begin(), x_blocks.end(), page,
                                       [](PhysAddr address, const Block& block) { return address < block.start; });
@@ -40,17 +42,49 @@ u64 TableArena::unused_pages() const {
   return x_mode == TableMode::Page ? x_spare_pages : x_blocks.size() * pages_per_block - x_pages;
 }
 
-Status TableArena::add_block() {
-  TRY(x_blocks.reserve(x_blocks.size() + 1));
-  TRY(x_free.reserve(x_free.size() + 1));
-  TRY_ASSIGN(const PhysAddr start, x_memory.buddy.allocate(block_order));
+Status TableArena::add_blocks(u64 count) {
+  // Larger arrays stand beside the old ones until nothing can fail any more: a failure leaves no trace.
+  const std::size_t size = x_blocks.size() + count;
+  const bool grows = size > x_blocks.capacity();
+  Vec<Block> blocks(x_memory.heap);
+  Vec<u64> free(x_memory.heap);
+  if (grows) {
+    TRY(blocks.reserve(size));
+    TRY(free.reserve(size));
+  }
+  u64 chain = 0;
+  for (u64 i = 0; i < count; ++i) {
+    const auto start = x_memory.buddy.allocate(block_order);
+    if (!start.ok()) {
+      while (chain != 0)
+        x_memory.buddy.release(PhysAddr(std::exchange(chain, x_memory.frames.at(PhysAddr(chain)).link)), block_order);
+      return start.error();
+    }
+    x_memory.frames.at(*start).link = std::exchange(chain, start->value);
+  }
+  if (grows) {
+    for (const Block& block : x_blocks) MUST(blocks.push_back(block), "room was reserved");
+    for (const u64 pages : x_free) MUST(free.push_back(pages), "room was reserved");
+    x_blocks = std::move(blocks);
+    x_free = std::move(free);
+  }
+  while (chain != 0) {
+    const PhysAddr start(chain);
+    chain = std::exchange(x_memory.frames.at(start).link, 0);
+    insert_block(start);
+  }
+  x_blocks.shrink_to_fit();
+  x_free.shrink_to_fit();
+  return {};
+}
+
+void TableArena::insert_block(PhysAddr start) {
   const auto above = std::upper_bound(x_blocks.begin(), x_blocks.end(), start,
                                       [](PhysAddr address, const Block& block) { return address < block.start; });
   const auto index = static_cast<std::size_t>(above - x_blocks.begin());
   MUST(x_blocks.insert(index, {start, block_order}), "room was reserved");
   MUST(x_free.insert(index, all_free), "room was reserved");
   x_hint = std::min(x_hint, index);
-  return {};
 }
 
 void TableArena::drop_block(std::size_t index) {
@@ -61,11 +95,17 @@ void TableArena::drop_block(std::size_t index) {
   x_memory.buddy.release(block.start, block.order);
 }
 
-Status TableArena::add_spare() {
-  TRY_ASSIGN(const PhysAddr page, x_memory.buddy.allocate(0));
-  x_memory.frames.at(page).link = x_spare.value;
-  x_spare = page;
-  ++x_spare_pages;
+Status TableArena::add_spares(u64 count) {
+  for (u64 i = 0; i < count; ++i) {
+    const auto page = x_memory.buddy.allocate(0);
+    if (!page.ok()) {
+      drop_surplus();
+      return page.error();
+    }
+    x_memory.frames.at(*page).link = x_spare.value;
+    x_spare = *page;
+    ++x_spare_pages;
+  }
   return {};
 }
 
@@ -87,13 +127,11 @@ void TableArena::drop_surplus() {
 }
 
 Status TableArena::reserve(u64 pages) {
-  while (unused_pages() < x_reserved + pages) {
-    const Status added = x_mode == TableMode::Page ? add_spare() : add_block();
-    if (added.ok()) continue;
-    drop_surplus();
-    return added;
-  }
-  x_reserved += pages;
+  const u64 wanted = x_reserved + pages;
+  const u64 missing = wanted - std::min(wanted, unused_pages());
+  if (missing != 0)
+    TRY(x_mode == TableMode::Page ? add_spares(missing) : add_blocks(div_ceil(missing, pages_per_block)));
+  x_reserved = wanted;
   return {};
 }
 

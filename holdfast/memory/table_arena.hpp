@@ -1,8 +1,8 @@
 // TableArena: the page-table pages of one domain.
 //
-// Arena mode: pages come out of 64-page blocks that hold nothing else, so that preserving, restoring and freeing a domain
-// depends on the number of blocks. Page mode: each page stands alone, as in Linux; the pages of a domain are then found
-// by walking its tables, and for_each_block() and preserve() have nothing to say.
+// Arena mode: pages come out of 64-page blocks that hold nothing else, so that preserving, restoring and freeing a
+// domain depends on the number of blocks. Page mode: each page stands alone, as in Linux; the pages of a domain are
+// then found by walking its tables, and for_each_block() and preserve() have nothing to say.
 //
 // reserve() first, allocate_reserved() after: what changes a table cannot run out of memory half way.
 // Contents of a page are undefined. A block that becomes empty is given back at once.
@@ -58,8 +58,9 @@ class TableArena {
   [[nodiscard]] std::size_t find_block(PhysAddr page) const;
   /// Pages of our blocks that nobody has; page mode: pages set aside by reserve().
   [[nodiscard]] u64 unused_pages() const;
-  Status add_block();
-  Status add_spare();
+  Status add_blocks(u64 count);
+  void insert_block(PhysAddr start);
+  Status add_spares(u64 count);
   PhysAddr take_spare();
   void drop_block(std::size_t index);
   void drop_surplus();
@@ -67,13 +68,13 @@ class TableArena {
   Memory& x_memory;
   TableMode x_mode;
   Vec<Block> x_blocks;
-  Vec<u64> x_free;            // beside x_blocks: bit n set, page n of the block is free
-  std::size_t x_hint = 0;     // no block before it has a free page
+  Vec<u64> x_free;                 // beside x_blocks: bit n set, page n of the block is free
+  std::size_t x_hint = 0;          // no block before it has a free page
   mutable std::size_t x_last = 0;  // block that find_block() found last
   u64 x_pages = 0;
   u64 x_reserved = 0;
-  u64 x_spare_pages = 0;      // page mode: length of the chain
-  PhysAddr x_spare;           // page mode: reserved pages, chained through Frame::link; 0 ends the chain
+  u64 x_spare_pages = 0;  // page mode: length of the chain
+  PhysAddr x_spare;       // page mode: reserved pages, chained through Frame::link; 0 ends the chain
 };
 
 }  // namespace holdfast

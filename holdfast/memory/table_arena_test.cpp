@@ -52,7 +52,8 @@ TEST_P(TableArenaTest, GivesBackEverythingInAnyOrder) {
       }
       ASSERT_EQ(arena.pages(), held.size());
       if (GetParam() == TableMode::Page) continue;
-      for (std::size_t i = 1; i < arena.blocks().size(); ++i) ASSERT_LT(arena.blocks()[i - 1].start, arena.blocks()[i].start);
+      for (std::size_t i = 1; i < arena.blocks().size(); ++i)
+        ASSERT_LT(arena.blocks()[i - 1].start, arena.blocks()[i].start);
     }
     for (const PhysAddr page : held) {
       ASSERT_EQ(arena.owns(page), GetParam() == TableMode::Arena);

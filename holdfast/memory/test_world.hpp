@@ -35,8 +35,7 @@ struct AfterJump {};
 class TestWorld : public World {
  public:
   explicit TestWorld(u64 ram_bytes)
-      : x_ram(std::make_shared<Ram>(ram_bytes)),
-        memory_map{{{PhysAddr(0), ram_bytes}, MemoryKind::Ram}} {
+      : x_ram(std::make_shared<Ram>(ram_bytes)), memory_map{{{PhysAddr(0), ram_bytes}, MemoryKind::Ram}} {
     map_ram();
   }
   /// The world of the next kernel: same RAM and registers, another view.
@@ -49,7 +48,8 @@ class TestWorld : public World {
   virtual ~TestWorld() { munmap(x_base, x_ram->bytes); }
 
   [[nodiscard]] u64 ram_bytes() const { return x_ram->bytes; }
-  /// Calls @p operation and says whether it made an allocation fail that was asked to: for (k = 1; failing(k, op); ++k).
+  /// Calls @p operation and says whether it made an allocation fail that was asked to: for (k = 1; failing(k, op);
+  /// ++k).
   template <class F>
   bool failing(u64 k, F&& operation) {
     allocations = 0;
@@ -84,7 +84,8 @@ class TestWorld : public World {
  private:
   struct Ram {
     explicit Ram(u64 size) : bytes(size), fd(memfd_create("test-ram", MFD_CLOEXEC)) {
-      if (fd < 0 || ftruncate(fd, static_cast<off_t>(size)) != 0) throw std::runtime_error("no memory for the test RAM");
+      if (fd < 0 || ftruncate(fd, static_cast<off_t>(size)) != 0)
+        throw std::runtime_error("no memory for the test RAM");
     }
     ~Ram() { close(fd); }
     Ram(const Ram&) = delete;

@@ -1,7 +1,7 @@
 // Digest of one table page: what the checksum of a tree is summed from. It crosses a jump, so it never changes.
 //
-// Four lanes, each h = rotate((h xor word) * odd): any change of one word changes the result, for certain. It finds damage; it is no
-// defence against somebody who wants to deceive. Threads: pure.
+// Four lanes, each h = rotate((h xor word) * odd): any change of one word changes the result, for certain. It finds
+// damage; it is no defence against somebody who wants to deceive. Threads: pure.
 #pragma once
 
 #include <bit>

@@ -1,9 +1,9 @@
 // The engine: RadixTable<F>, a live table of format F. The contract is Table's (table.hpp).
 //
-// map() walks the range twice with the same code for choosing leaves: first it looks for collisions and counts the tables
-// that are missing, exactly; then, with that many pages reserved, it writes, and nothing can fail. A table that is not
-// linked yet is filled with plain stores and linked by one hw_store; everything else that hardware can reach is written by
-// hw_store, entry by entry.
+// map() walks the range twice with the same code for choosing leaves: first it looks for collisions and counts the
+// tables that are missing, exactly; then, with that many pages reserved, it writes, and nothing can fail. A table that
+// is not linked yet is filled with plain stores and linked by one hw_store; everything else that hardware can reach is
+// written by hw_store, entry by entry.
 #pragma once
 
 #include "holdfast/pt/digest.hpp"
@@ -76,7 +76,8 @@ class RadixTable final : public Table {
   [[nodiscard]] bool find_any_leaf(PhysAddr page, unsigned level, u64 base, Iova& found) const;
   void write(u64* table, unsigned level, u64 iova, u64 last, RunCursor& runs, Prot prot, Reach reach, Gather& gather);
   void write_pages(u64* table, u64 iova, u64 last, RunCursor& runs, Prot prot, Reach reach);
-  void write_new_table(u64* slot, unsigned level, u64 iova, u64 last, RunCursor& runs, Prot prot, Reach reach, Gather& gather);
+  void write_new_table(u64* slot, unsigned level, u64 iova, u64 last, RunCursor& runs, Prot prot, Reach reach,
+                       Gather& gather);
   void write_leaf(u64* slot, unsigned level, u64 iova, RunCursor& runs, Prot prot, Reach reach, Gather& gather);
 
   // engine_unmap.hpp

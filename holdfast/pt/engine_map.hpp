@@ -1,5 +1,5 @@
-// Mapping, part of the engine (engine.hpp includes this): plan, then write. Both visit the same entries in the same order
-// and choose the same leaves, because both ask leaf_fits() at the same positions.
+// Mapping, part of the engine (engine.hpp includes this): plan, then write. Both visit the same entries in the same
+// order and choose the same leaves, because both ask leaf_fits() at the same positions.
 #pragma once
 
 #include "holdfast/pt/engine.hpp"
@@ -45,7 +45,8 @@ Status RadixTable<F>::plan_pages(const u64* table, u64 iova, u64 last, RunCursor
 
 /// @p table is null where it does not exist yet.
 template <PageTableFormat F>
-Status RadixTable<F>::plan(const u64* table, unsigned level, u64 iova, u64 last, RunCursor& runs, Plan& plan_so_far) const {
+Status RadixTable<F>::plan(const u64* table, unsigned level, u64 iova, u64 last, RunCursor& runs,
+                           Plan& plan_so_far) const {
   if (level == 0) return plan_pages(table, iova, last, runs, plan_so_far);
   for (;;) {
     const u64 slot_last = std::min(last, item_last(iova, level));
@@ -98,7 +99,8 @@ void RadixTable<F>::write_pages(u64* table, u64 iova, u64 last, RunCursor& runs,
 }
 
 template <PageTableFormat F>
-void RadixTable<F>::write_leaf(u64* slot, unsigned level, u64 iova, RunCursor& runs, Prot prot, Reach reach, Gather& gather) {
+void RadixTable<F>::write_leaf(u64* slot, unsigned level, u64 iova, RunCursor& runs, Prot prot, Reach reach,
+                               Gather& gather) {
   const u64 old = *slot;
   store(slot, F::leaf(runs.address(), level, prot), reach);
   runs.advance(item_size(level));
@@ -115,8 +117,8 @@ void RadixTable<F>::write_leaf(u64* slot, unsigned level, u64 iova, RunCursor& r
 }
 
 template <PageTableFormat F>
-void RadixTable<F>::write_new_table(u64* slot, unsigned level, u64 iova, u64 last, RunCursor& runs, Prot prot, Reach reach,
-                                    Gather& gather) {
+void RadixTable<F>::write_new_table(u64* slot, unsigned level, u64 iova, u64 last, RunCursor& runs, Prot prot,
+                                    Reach reach, Gather& gather) {
   const PhysAddr page = x_arena.allocate_reserved();
   ++x_tables;
   u64* table = words(page);
@@ -151,7 +153,8 @@ void RadixTable<F>::write(u64* table, unsigned level, u64 iova, u64 last, RunCur
 }
 
 template <PageTableFormat F>
-Status RadixTable<F>::map(Iova iova, std::span<const PhysRange> runs, Prot prot, Gather& gather, Iova* first_collision) {
+Status RadixTable<F>::map(Iova iova, std::span<const PhysRange> runs, Prot prot, Gather& gather,
+                          Iova* first_collision) {
   if (x_preserved) return Code::Busy;
   if (prot == Prot::None) return Code::Invalid;
   u64 total = 0;

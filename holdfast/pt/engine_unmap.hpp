@@ -1,5 +1,6 @@
-// Unmapping, part of the engine (engine.hpp includes this). Whole leaves only; a hole ends it. A table that the range covers
-// leaves the tree and waits in the gather; where it is full, one store in its parent takes all its leaves out at once.
+// Unmapping, part of the engine (engine.hpp includes this). Whole leaves only; a hole ends it. A table that the range
+// covers leaves the tree and waits in the gather; where it is full, one store in its parent takes all its leaves out at
+// once.
 #pragma once
 
 #include "holdfast/pt/engine.hpp"

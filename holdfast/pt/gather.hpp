@@ -1,5 +1,5 @@
-// Gather: what hardware may still remember of a table that was changed, and the table pages that may be reused only after it
-// has forgotten.
+// Gather: what hardware may still remember of a table that was changed, and the table pages that may be reused only
+// after it has forgotten.
 //
 //   Gather gather;
 //   TRY(table.map(..., gather));  or unmap
@@ -36,13 +36,15 @@ class [[nodiscard]] Gather {
   [[nodiscard]] bool tables_changed() const { return x_tables != 0; }
   [[nodiscard]] u64 table_count() const { return x_tables; }
 
-  /// Hardware has forgotten: the table pages are freed, the gather is empty again. @p table is the one that was changed.
+  /// Hardware has forgotten: the table pages are freed, the gather is empty again. @p table is the one that was
+  /// changed.
   void complete(Table& table);
 
   // For implementations of Table.
 
   void add_range(IovaRange range);
-  /// @p page is out of the tree. It is chained through its frame, never through its words: hardware may still read them.
+  /// @p page is out of the tree. It is chained through its frame, never through its words: hardware may still read
+  /// them.
   void add_table(const Table& table, FrameTable& frames, PhysAddr page);
 
  private:

@@ -39,7 +39,8 @@ Result<RestoredTable*> RestoredTable::create(Memory& memory, Format format, cons
   for (const Block& block : blocks)
     if (status.ok()) status = table->x_blocks.push_back(block);
   if (status.ok()) {
-    std::sort(table->x_blocks.begin(), table->x_blocks.end(), [](const Block& a, const Block& b) { return a.start < b.start; });
+    std::sort(table->x_blocks.begin(), table->x_blocks.end(),
+              [](const Block& a, const Block& b) { return a.start < b.start; });
     if (!blocks_are_incoming(memory.frames, table->blocks())) status = Code::Corrupt;
   }
   if (status.ok()) return table;
@@ -93,7 +94,8 @@ Status free_block(Memory& memory, BlockRestorer& restorer, PhysAddr start) {
 
 Status RestoredTable::free_pages(BlockRestorer& restorer) {
   struct Free final : TableVisitor {
-    Free(Memory& of, u32 verified_as, BlockRestorer& from) : x_memory(of), x_generation(verified_as), x_restorer(from) {}
+    Free(Memory& of, u32 verified_as, BlockRestorer& from)
+        : x_memory(of), x_generation(verified_as), x_restorer(from) {}
     Visit table(PhysAddr page, unsigned level) override {
       const bool ours = is_stamped(x_memory.frames, page, x_generation, level);
       if (!ours || !free_block(x_memory, x_restorer, page).ok()) status = Code::Corrupt;

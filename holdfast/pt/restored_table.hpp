@@ -1,9 +1,9 @@
-// RestoredTable: a table that came from the previous kernel. It can be read once verified, freed, and passed on; it can never be
-// changed: there is no map() to call.
+// RestoredTable: a table that came from the previous kernel. It can be read once verified, freed, and passed on; it can
+// never be changed: there is no map() to call.
 //
-// Unverified, in arena mode it can only be freed by block and passed on by block; in page mode its pages are not known, so
-// it is neither freed (they stay in the incoming map, to be reclaimed there) nor passed on.
-// Its pages stay Incoming until they are freed: a next update, or the same kernel started again, finds them where they were.
+// Unverified, in arena mode it can only be freed by block and passed on by block; in page mode its pages are not known,
+// so it is neither freed (they stay in the incoming map, to be reclaimed there) nor passed on. Its pages stay Incoming
+// until they are freed: a next update, or the same kernel started again, finds them where they were.
 //
 // Threads: the owner serialises. Failure: as each method says.
 #pragma once
@@ -32,15 +32,15 @@ class TreeReader final : public Reader {
 
 class RestoredTable {
  public:
-  /// @p blocks: arena mode, the domain's block list as recorded (untrusted, copied; need not be sorted); page mode, none.
-  /// Nothing is read or restored yet. Errors: Corrupt (blocks overlap or were not preserved), Invalid, NoMemory.
+  /// @p blocks: arena mode, the domain's block list as recorded (untrusted, copied; need not be sorted); page mode,
+  /// none. Nothing is read or restored yet. Errors: Corrupt (blocks overlap or were not preserved), Invalid, NoMemory.
   static Result<RestoredTable*> create(Memory& memory, Format format, const SavedTable& saved, TableMode mode,
                                        std::span<const Block> blocks);
   /// Frees the object alone; every page stays as it is (incoming, to be passed on or reclaimed).
   static void forget(RestoredTable* table);
-  /// Frees pages and object: hardware no longer walks it and has forgotten it. Arena mode: by block, verified or not. Page
-  /// mode: by walking, verified only (Error: NotSupported, nothing done). Corrupt: some page was not there to be restored
-  /// (somebody else has it); all others and the object are freed.
+  /// Frees pages and object: hardware no longer walks it and has forgotten it. Arena mode: by block, verified or not.
+  /// Page mode: by walking, verified only (Error: NotSupported, nothing done). Corrupt: some page was not there to be
+  /// restored (somebody else has it); all others and the object are freed.
   static Status destroy(RestoredTable* table, BlockRestorer& restorer);
 
   /// See pt::verify(). Repeatable after a failure, not after success.

@@ -1,5 +1,5 @@
-// RunCursor: a position in a list of physical runs that are mapped one after the other. Runs that happen to continue each
-// other in memory count as one, so that they may share a large leaf.
+// RunCursor: a position in a list of physical runs that are mapped one after the other. Runs that happen to continue
+// each other in memory count as one, so that they may share a large leaf.
 //
 // Threads: the owner's. Failure: none; the runs are checked before a cursor is made.
 #pragma once

@@ -18,8 +18,12 @@ enum class Format : u32 {
 /// What a device may do, a set of bits; never empty in a mapping.
 enum class Prot : u8 { None = 0, Read = 1, Write = 2, ReadWrite = 3 };
 
-[[nodiscard]] constexpr Prot operator|(Prot a, Prot b) { return static_cast<Prot>(static_cast<u8>(a) | static_cast<u8>(b)); }
-[[nodiscard]] constexpr Prot operator&(Prot a, Prot b) { return static_cast<Prot>(static_cast<u8>(a) & static_cast<u8>(b)); }
+[[nodiscard]] constexpr Prot operator|(Prot a, Prot b) {
+  return static_cast<Prot>(static_cast<u8>(a) | static_cast<u8>(b));
+}
+[[nodiscard]] constexpr Prot operator&(Prot a, Prot b) {
+  return static_cast<Prot>(static_cast<u8>(a) & static_cast<u8>(b));
+}
 /// True when @p have allows all that @p wanted allows.
 [[nodiscard]] constexpr bool allows(Prot have, Prot wanted) { return (have & wanted) == wanted; }
 
@@ -46,21 +50,21 @@ struct Translation {
 struct TableConfig {
   Format format = Format::VtdSecondStage;
   u8 levels = 4;
-  u8 iova_bits = 48;               // width that may be mapped; at most 12 + 9 * levels
-  u8 phys_bits = 46;               // host address width
-  u64 page_sizes = u64{1} << 12;   // bit n: leaves of 2^n bytes may be used; bit 12 is required
-  bool coherent = true;            // hardware snoops the CPU caches when it walks
+  u8 iova_bits = 48;              // width that may be mapped; at most 12 + 9 * levels
+  u8 phys_bits = 46;              // host address width
+  u64 page_sizes = u64{1} << 12;  // bit n: leaves of 2^n bytes may be used; bit 12 is required
+  bool coherent = true;           // hardware snoops the CPU caches when it walks
   TableMode mode = TableMode::Arena;
 };
 
 /// What crosses a jump about one table; all of it untrusted when it comes in.
 struct SavedTable {
   PhysAddr top;
-  u8 top_level = 0;    // levels - 1
+  u8 top_level = 0;  // levels - 1
   u8 iova_bits = 0;
   u8 sign_extend = 0;  // 1: the upper half of the address space is mapped by sign extension
   u64 table_count = 0;
-  u64 checksum = 0;    // sum over the tables of a mix of address, level and words, accessed and dirty bits masked
+  u64 checksum = 0;  // sum over the tables of a mix of address, level and words, accessed and dirty bits masked
 
   constexpr bool operator==(const SavedTable&) const = default;
 };
@@ -98,7 +102,9 @@ class Reader {
     struct Call final : LeafVisitor {
       explicit Call(F& function) : x_f(function) {}
       Visit leaf(Iova from, const Translation& to) override {
-        if constexpr (requires { { x_f(from, to) } -> std::same_as<Visit>; })
+        if constexpr (requires {
+                        { x_f(from, to) } -> std::same_as<Visit>;
+                      })
           return x_f(from, to);
         else
           return x_f(from, to), Visit::Continue;

@@ -24,7 +24,11 @@ template <PageTableFormat F>
 class Verifier {
  public:
   Verifier(Memory& memory, const SavedTable& saved, const TableOwner& owner, VerifyReport& report)
-      : x_memory(memory), x_saved(saved), x_owner(owner), x_report(report), x_generation(memory.frames.next_generation()) {}
+      : x_memory(memory),
+        x_saved(saved),
+        x_owner(owner),
+        x_report(report),
+        x_generation(memory.frames.next_generation()) {}
 
   Status run() {
     const Status status = check();
@@ -55,7 +59,8 @@ class Verifier {
     TRY(survey(x_saved.top, 0, top));
     if (x_met != x_saved.table_count) return refuse(VerifyReason::TooFewTables, top);
     u64 sum = 0;
-    for (u64 page = x_newest; page != 0; page = x_memory.frames.at(PhysAddr(page)).link) TRY(check_table(PhysAddr(page), sum));
+    for (u64 page = x_newest; page != 0; page = x_memory.frames.at(PhysAddr(page)).link)
+      TRY(check_table(PhysAddr(page), sum));
     if (sum != x_saved.checksum) return refuse(VerifyReason::Checksum, top);
     return {};
   }

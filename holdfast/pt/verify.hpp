@@ -1,8 +1,8 @@
 // Verification of a table that came from another kernel, before anything walks, compares, or frees it.
 //
-// Two passes. The first follows table entries from the top and stamps the frame of each table it meets, so that a loop or
-// a table met twice (by this or by another verified table) is found at once, and never more than table_count pages are
-// read. The second reads every word of every stamped table: reserved and unknown bits, permissions, alignment, leaf
+// Two passes. The first follows table entries from the top and stamps the frame of each table it meets, so that a loop
+// or a table met twice (by this or by another verified table) is found at once, and never more than table_count pages
+// are read. The second reads every word of every stamped table: reserved and unknown bits, permissions, alignment, leaf
 // targets; and the checksum. A table is verified once per boot; its stamps stay until its pages are restored.
 //
 // Threads: the owner serialises; the stamps are in the frame table. Failure: Corrupt, with the place in the report;
@@ -21,8 +21,8 @@ class TableOwner {
  public:
   /// True when @p page may be a table of this domain.
   [[nodiscard]] virtual bool owns(PhysAddr page) const = 0;
-  /// True when devices of this domain may reach @p target (RAM, a leaf's range). Memory that was not preserved belongs to
-  /// somebody else by now.
+  /// True when devices of this domain may reach @p target (RAM, a leaf's range). Memory that was not preserved belongs
+  /// to somebody else by now.
   [[nodiscard]] virtual bool may_reach(PhysRange target) const = 0;
 
  protected:
@@ -53,8 +53,8 @@ class ArenaOwner final : public TableOwner {
   std::span<const Block> x_blocks;
 };
 
-/// Page mode: a table is an incoming block of order 0; targets are incoming memory. (Verification refuses targets that it
-/// knows to be tables.)
+/// Page mode: a table is an incoming block of order 0; targets are incoming memory. (Verification refuses targets that
+/// it knows to be tables.)
 class PageOwner final : public TableOwner {
  public:
   explicit PageOwner(const FrameTable& frames) : x_frames(frames), x_targets(frames) {}
@@ -71,10 +71,10 @@ class PageOwner final : public TableOwner {
 
 enum class VerifyReason : u8 {
   None = 0,
-  Shape,         // the saved description is impossible
-  NotOwned,      // a table page is not the domain's
-  MetTwice,      // a table is reached a second time, or loops
-  OtherDomain,   // a table of another verified domain
+  Shape,        // the saved description is impossible
+  NotOwned,     // a table page is not the domain's
+  MetTwice,     // a table is reached a second time, or loops
+  OtherDomain,  // a table of another verified domain
   TooManyTables,
   TooFewTables,
   ReservedBits,  // of an entry, or bits that nobody writes
@@ -90,11 +90,11 @@ enum class VerifyReason : u8 {
 struct VerifyReport {
   VerifyReason reason = VerifyReason::None;
   u8 level = 0;
-  PhysAddr table;        // the table that holds the entry; the top for Shape and for a bad top
+  PhysAddr table;  // the table that holds the entry; the top for Shape and for a bad top
   u32 index = 0;
   u64 entry = 0;
   u64 tables_met = 0;
-  u32 generation = 0;    // of the stamps, when verified
+  u32 generation = 0;  // of the stamps, when verified
 };
 
 /// Errors: Corrupt (see the report), NotSupported (unknown format).

@@ -1,7 +1,9 @@
-// VT-d second stage: the format of tables that map IOVA (or guest-physical) to machine addresses. VT-d 5.0, 3.7 and 9.8.
+// VT-d second stage: the format of tables that map IOVA (or guest-physical) to machine addresses. VT-d 5.0, 3.7
+// and 9.8.
 //
-// There is no present bit: an entry is present when it grants reading or writing. Permissions of all levels are combined;
-// ours, like Linux's, grant everything above the leaf. Written from the manual; sim/walk has its own copy on purpose.
+// There is no present bit: an entry is present when it grants reading or writing. Permissions of all levels are
+// combined; ours, like Linux's, grant everything above the leaf. Written from the manual; sim/walk has its own copy on
+// purpose.
 //
 // Threads: no state. Failure: none.
 #pragma once
@@ -13,24 +15,25 @@ namespace holdfast::pt {
 
 /// 9.8: SS-PML5E, SS-PML4E, SS-PDPE, SS-PDE, SS-PTE, as one declaration.
 namespace ss_entry {
-using Ignored63 = Bit<63>;      // software
-using Tm = Bit<62>;             // transient mapping (leaf); not used
+using Ignored63 = Bit<63>;  // software
+using Tm = Bit<62>;         // transient mapping (leaf); not used
 using Ignored61 = Field<61, 52>;
-using Addr = Field<51, 12>;     // next table, or page frame
-using Snp = Bit<11>;            // leaf: snoop; reserved above
-using Flushed = Bit<10>;        // ignored by hardware; Linux's mark "flushed", set in table entries of an incoherent domain
-using D = Bit<9>;               // dirty (leaf), set by hardware
-using A = Bit<8>;               // accessed, set by hardware
-using Ps = Bit<7>;              // a leaf above level 0
-using Ipat = Bit<6>;            // leaf: ignore PAT; not used
-using Emt = Field<5, 3>;        // leaf: memory type; not used
-using X = Bit<2>;               // execute; not used
+using Addr = Field<51, 12>;  // next table, or page frame
+using Snp = Bit<11>;         // leaf: snoop; reserved above
+using Flushed = Bit<10>;  // ignored by hardware; Linux's mark "flushed", set in table entries of an incoherent domain
+using D = Bit<9>;         // dirty (leaf), set by hardware
+using A = Bit<8>;         // accessed, set by hardware
+using Ps = Bit<7>;        // a leaf above level 0
+using Ipat = Bit<6>;      // leaf: ignore PAT; not used
+using Emt = Field<5, 3>;  // leaf: memory type; not used
+using X = Bit<2>;         // execute; not used
 using W = Bit<1>;
 using R = Bit<0>;
 }  // namespace ss_entry
 
-using SsEntry = Bits<64, ss_entry::Ignored63, ss_entry::Tm, ss_entry::Ignored61, ss_entry::Addr, ss_entry::Snp, ss_entry::Flushed,
-                     ss_entry::D, ss_entry::A, ss_entry::Ps, ss_entry::Ipat, ss_entry::Emt, ss_entry::X, ss_entry::W, ss_entry::R>;
+using SsEntry =
+    Bits<64, ss_entry::Ignored63, ss_entry::Tm, ss_entry::Ignored61, ss_entry::Addr, ss_entry::Snp, ss_entry::Flushed,
+         ss_entry::D, ss_entry::A, ss_entry::Ps, ss_entry::Ipat, ss_entry::Emt, ss_entry::X, ss_entry::W, ss_entry::R>;
 
 struct VtdSecondStage {
   static constexpr Format format = Format::VtdSecondStage;
@@ -71,10 +74,19 @@ struct VtdSecondStage {
  private:
   static constexpr u64 addr_mask = SsEntry().with<ss_entry::Addr>(~u64{0}).raw();
   static constexpr u64 ps_bit = SsEntry().with<ss_entry::Ps>(1).raw();
-  static constexpr u64 leaf_bits =
-      SsEntry(addr_mask).with<ss_entry::Snp>(1).with<ss_entry::D>(1).with<ss_entry::A>(1).with<ss_entry::W>(1).with<ss_entry::R>(1).raw();
-  static constexpr u64 table_bits =
-      SsEntry(addr_mask).with<ss_entry::Flushed>(1).with<ss_entry::A>(1).with<ss_entry::W>(1).with<ss_entry::R>(1).raw();
+  static constexpr u64 leaf_bits = SsEntry(addr_mask)
+                                       .with<ss_entry::Snp>(1)
+                                       .with<ss_entry::D>(1)
+                                       .with<ss_entry::A>(1)
+                                       .with<ss_entry::W>(1)
+                                       .with<ss_entry::R>(1)
+                                       .raw();
+  static constexpr u64 table_bits = SsEntry(addr_mask)
+                                        .with<ss_entry::Flushed>(1)
+                                        .with<ss_entry::A>(1)
+                                        .with<ss_entry::W>(1)
+                                        .with<ss_entry::R>(1)
+                                        .raw();
 };
 
 static_assert(PageTableFormat<VtdSecondStage>);

@@ -1,7 +1,7 @@
 // Walking a tree of tables, for a format F and a way to get at a table.
 //
-// Follow: (PhysAddr page, unsigned level) -> const u64* or null. It decides what may be read (a live table: everything; a
-// table from another kernel: only what verification stamped); null ends that branch as if nothing were mapped there.
+// Follow: (PhysAddr page, unsigned level) -> const u64* or null. It decides what may be read (a live table: everything;
+// a table from another kernel: only what verification stamped); null ends that branch as if nothing were mapped there.
 // Recursion is as deep as the table is high. Threads: readers beside one writer see old or new entries.
 #pragma once
 
@@ -40,7 +40,9 @@ Visit visit_leaves_below(PhysAddr page, unsigned level, u64 base, LeafVisitor& v
     Visit next = Visit::Continue;
     switch (F::kind(entry, level)) {
       case EntryKind::Empty: break;
-      case EntryKind::Table: next = visit_leaves_below<F>(F::table_address(entry), level - 1, iova, visitor, follow); break;
+      case EntryKind::Table:
+        next = visit_leaves_below<F>(F::table_address(entry), level - 1, iova, visitor, follow);
+        break;
       case EntryKind::Leaf:
         next = visitor.leaf(Iova(iova), {F::leaf_address(entry, level), item_size(level), F::prot(entry)});
         break;
@@ -60,7 +62,8 @@ Visit visit_tables_below(PhysAddr page, unsigned level, TableVisitor& visitor, c
   for (u64 i = 0; table != nullptr && i < entries_per_table; ++i) {
     const u64 entry = hw_load(&table[i]);
     if (F::kind(entry, level) != EntryKind::Table) continue;
-    if (visit_tables_below<F, order>(F::table_address(entry), level - 1, visitor, follow) == Visit::Stop) return Visit::Stop;
+    if (visit_tables_below<F, order>(F::table_address(entry), level - 1, visitor, follow) == Visit::Stop)
+      return Visit::Stop;
   }
   if (order == Order::ChildrenFirst && visitor.table(page, level) == Visit::Stop) return Visit::Stop;
   return Visit::Continue;
