@@ -72,7 +72,8 @@ class VtdUnit final : public iommu::Unit {
   void unpreserve_device(BlockSink& sink, SourceId device, abi::iommu::IntelDevice& record) override;
 
   Status check_alive() override;
-  /// Also Invalid, with nothing changed: a device in @p keep translates through tables that are not preserved.
+  /// Undoes itself when hardware does not answer. Also Invalid, with nothing changed: a device in @p keep translates
+  /// through tables that are not preserved.
   Status cut_off(std::span<const SourceId> keep) override;
   void reinstate() override;
 
@@ -136,6 +137,7 @@ class VtdUnit final : public iommu::Unit {
   // unit_handover.cpp
   [[nodiscard]] bool can_keep(SourceId device) const;
   void save_tables();
+  Status cut_off_saved(std::span<const SourceId> keep);
   void clear_present_entries(std::span<const SourceId> keep);
   void clear_rest_of_entries();
   void clear_unpreserved_roots();

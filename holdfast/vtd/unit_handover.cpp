@@ -117,6 +117,12 @@ Status VtdUnit::cut_off(std::span<const SourceId> keep) {
   x_masks_before = {x_registers.read<EventControl>(fectl_offset), x_registers.read<EventControl>(iectl_offset)};
   save_tables();
   x_cut_off = true;
+  const Status done = cut_off_saved(keep);
+  if (!done.ok()) reinstate();
+  return done;
+}
+
+Status VtdUnit::cut_off_saved(std::span<const SourceId> keep) {
   mask_events();
   clear_present_entries(keep);
   TRY(forget_everything());
