@@ -42,9 +42,9 @@ void DeviceFile::release() { x_orchestrator.device_closed(*this); }
 Result<u64> DeviceFile::ioctl(CallContext& call, u32 command, u64 argument) {
   if (x_orchestrator.policy() == Policy::Linux && (command & 0xff) == (LIVEUPDATE_IOCTL_DROP_SESSION & 0xff))
     return Code::Invalid;
-  TRY(check_command(call, command, argument,
-                    {LIVEUPDATE_IOCTL_CREATE_SESSION, LIVEUPDATE_IOCTL_RETRIEVE_SESSION,
-                     LIVEUPDATE_IOCTL_DROP_SESSION}));
+  TRY(check_command(
+      call, command, argument,
+      {LIVEUPDATE_IOCTL_CREATE_SESSION, LIVEUPDATE_IOCTL_RETRIEVE_SESSION, LIVEUPDATE_IOCTL_DROP_SESSION}));
   switch (command) {
     case LIVEUPDATE_IOCTL_CREATE_SESSION: return create_session(call, argument);
     case LIVEUPDATE_IOCTL_RETRIEVE_SESSION: return retrieve_session(call, argument);

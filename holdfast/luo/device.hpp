@@ -1,4 +1,5 @@
-// DeviceFile and SessionFile: /dev/liveupdate and its sessions as files, with Linux's ioctls (uapi/holdfast/liveupdate.h).
+// DeviceFile and SessionFile: /dev/liveupdate and its sessions as files, with Linux's ioctls
+// (uapi/holdfast/liveupdate.h).
 //
 // They only check arguments and move descriptors; what the calls mean is the Orchestrator's. Closing the last reference
 // of a session undoes an outgoing session, and tries to finish an incoming one.

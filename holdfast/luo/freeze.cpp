@@ -1,5 +1,5 @@
-// Orchestrator: the freeze and its roll-back. All of it runs before the last consent of the kernel; nothing here is done
-// in the blackout.
+// Orchestrator: the freeze and its roll-back. All of it runs before the last consent of the kernel; nothing here is
+// done in the blackout.
 #include "holdfast/luo/orchestrator.hpp"
 
 namespace holdfast::luo {

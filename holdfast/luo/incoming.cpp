@@ -66,8 +66,8 @@ Status Orchestrator::read_session(const IncomingStream& stream, u64 index) {
   x_incoming_by_name.insert(*session);
   ++x_incoming_count;
   const auto block = stream.file_block(record.file_set);
-  const bool is_shared = block.ok() && block->start != PhysAddr{} &&
-                         x_incoming_by_files.find(block->start.value) != nullptr;
+  const bool is_shared =
+      block.ok() && block->start != PhysAddr{} && x_incoming_by_files.find(block->start.value) != nullptr;
   if (!block.ok() || is_shared) {
     session->x_damage = Code::Corrupt;
     say(LogLevel::Error, is_shared ? "file records of another session in" : "bad file records in", name.view(),

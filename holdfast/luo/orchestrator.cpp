@@ -1,5 +1,5 @@
-// Orchestrator: bring-up, handlers and FLBs, names of things. Sessions are in outgoing.cpp and incoming.cpp, the freeze in
-// freeze.cpp, the files in device.cpp.
+// Orchestrator: bring-up, handlers and FLBs, names of things. Sessions are in outgoing.cpp and incoming.cpp, the freeze
+// in freeze.cpp, the files in device.cpp.
 #include "holdfast/luo/orchestrator.hpp"
 
 #include <array>

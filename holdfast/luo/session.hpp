@@ -101,9 +101,7 @@ struct IncomingFile {
   Code failure = Code::Ok;  // what Failed and Unavailable answer
   FileRef file;             // when Retrieved
 
-  [[nodiscard]] std::string_view compatible_view() const {
-    return bounded_text(compatible.data(), compatible.size());
-  }
+  [[nodiscard]] std::string_view compatible_view() const { return bounded_text(compatible.data(), compatible.size()); }
   struct ByToken {
     static u64 key(const IncomingFile& f) { return f.token; }
     static u64 priority(const IncomingFile& f) { return mix(f.token + 1); }

@@ -39,8 +39,8 @@ Status IncomingStream::read_tree(const std::byte* fdt) {
   if (!number.ok()) return Code::Corrupt;
   x_number = *number;
 
-  const auto sessions = read_part(fdt, abi::luo::session_node, abi::luo::session_compatible,
-                                  abi::luo::session_header_property);
+  const auto sessions =
+      read_part(fdt, abi::luo::session_node, abi::luo::session_compatible, abi::luo::session_header_property);
   x_sessions.state = as_damage(sessions.code());
   if (sessions.ok()) {
     x_sessions.block = *sessions;
@@ -54,8 +54,8 @@ Status IncomingStream::read_tree(const std::byte* fdt) {
     const auto* header = x_map->at<abi::luo::FlbHeader>(flbs->start);
     x_flbs.block = *flbs;
     x_flbs.count = header->count;
-    const bool fits = header->count <= abi::luo::flbs_per_block(flbs->order) &&
-                      header->page_count == u64{1} << flbs->order;
+    const bool fits =
+        header->count <= abi::luo::flbs_per_block(flbs->order) && header->page_count == u64{1} << flbs->order;
     x_flbs.state = fits ? Code::Ok : Code::Corrupt;
   }
   return {};
