@@ -67,8 +67,15 @@ Result<Block> IncomingStream::read_part(const std::byte* fdt, std::string_view n
   if (at < 0) return Code::Corrupt;
   if (!kho::is_fdt_compatible(fdt, at, compatible)) return Code::UnknownVersion;
   TRY_ASSIGN(const u64 address, kho::read_fdt_number(fdt, at, property));
-  const auto block = x_incoming->find_block(PhysAddr(address));
-  if (!block || block->start != PhysAddr(address)) return Code::Corrupt;
+  return find_record_block(PhysAddr(address));
+}
+
+Result<Block> IncomingStream::find_record_block(PhysAddr address) const {
+  const auto block = x_incoming->find_block(address);
+  if (!block || block->start != address) return Code::Corrupt;
+  // Preserved like the records, but something else.
+  for (const PhysAddr other : {x_incoming->root_fdt(), x_incoming->scratch_array(), x_tree, x_sessions.block.start})
+    if (address == other) return Code::Corrupt;
   return *block;
 }
 
@@ -80,12 +87,9 @@ abi::luo::SessionRecord IncomingStream::session(u64 index) const {
 
 Result<Block> IncomingStream::file_block(const abi::luo::FileSet& set) const {
   if (set.count == 0) return Block{};
-  const auto block = x_incoming->find_block(PhysAddr(set.files));
-  if (!block || block->start != PhysAddr(set.files)) return Code::Corrupt;
-  if (set.count > abi::luo::files_per_block(block->order)) return Code::Corrupt;
-  for (const PhysAddr other : {x_tree, x_sessions.block.start, x_flbs.block.start})
-    if (block->start == other) return Code::Corrupt;
-  return *block;
+  TRY_ASSIGN(const Block block, find_record_block(PhysAddr(set.files)));
+  if (block.start == x_flbs.block.start || set.count > abi::luo::files_per_block(block.order)) return Code::Corrupt;
+  return block;
 }
 
 abi::luo::FileRecord IncomingStream::file(Block block, u64 index) const {

@@ -53,6 +53,8 @@ class IncomingStream {
   Status read_tree(const std::byte* fdt);
   [[nodiscard]] Result<Block> read_part(const std::byte* fdt, std::string_view node, std::string_view compatible,
                                         std::string_view property) const;
+  /// The preserved block that starts at @p address and is not known to be something else. Errors: Corrupt.
+  [[nodiscard]] Result<Block> find_record_block(PhysAddr address) const;
 
   const DirectMap* x_map;
   const kho::IncomingMap* x_incoming;
