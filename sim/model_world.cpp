@@ -101,6 +101,7 @@ void ModelWorld::relax() { x_machine->advance(x_machine->pace().relax_ns); }
 void ModelWorld::log(LogLevel level, std::string_view message) { x_log.push_back({level, std::string(message)}); }
 
 void ModelWorld::phase(Phase phase, const TouchCounts& touched) {
+  x_phase_steps.push_back({phase, x_steps});
   Machine& machine = x_machine->machine();
   control::write_mark([&](u64 offset, Width width, u64 value) { machine.mmio_write(control_start + offset, width, value); },
                       phase, touched);

@@ -80,6 +80,12 @@ class ModelWorld final : public World {
   [[nodiscard]] GenerationPlan& plan() { return x_plan; }
   [[nodiscard]] u64 steps() const { return x_steps; }
   [[nodiscard]] u64 allocations() const { return x_allocations; }
+  /// Milestones of this generation and the step hooks before them.
+  struct PhaseStep {
+    Phase phase{};
+    u64 steps = 0;
+  };
+  [[nodiscard]] const std::vector<PhaseStep>& phase_steps() const { return x_phase_steps; }
   void restart_counting() { x_steps = x_allocations = 0; }
   [[nodiscard]] const std::vector<LogLine>& log_lines() const { return x_log; }
   /// All lines, one per row, for a test's failure message.
@@ -108,6 +114,7 @@ class ModelWorld final : public World {
   std::byte* x_base;
   ThreadLocks x_locks;
   std::vector<LogLine> x_log;
+  std::vector<PhaseStep> x_phase_steps;
   u64 x_steps = 0;
   u64 x_allocations = 0;
 };

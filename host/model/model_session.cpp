@@ -33,6 +33,12 @@ class Place {
 
 }  // namespace
 
+u64 Generation::steps_at(Phase phase) const {
+  for (const auto& mark : phase_steps)
+    if (mark.phase == phase) return mark.steps;
+  return 0;
+}
+
 std::string Generation::text() const {
   std::string text = "boot " + std::string(errno_name(boot)) + ", ";
   switch (outcome.kind) {
@@ -57,6 +63,7 @@ Generation ModelSession::run(const Program& program, sim::GenerationPlan plan) {
   DirectUserMemory user;
   Generation generation;
   sim::Fiber fiber(std::size_t{1} << 20);
+  kernel::Kernel* booted_kernel = nullptr;
   generation.outcome = fiber.run([&] {
     kernel::Kernel& kernel = place->create(world, boot);
     if (const Status booted = kernel.boot(); !booted.ok()) {
@@ -68,12 +75,15 @@ Generation ModelSession::run(const Program& program, sim::GenerationPlan plan) {
       generation.boot = process.code();
       return;
     }
+    booted_kernel = &kernel;
     Context context{x_machine, world, kernel, **process};
     program(context);
   });
   generation.log = world.log_text();
   generation.steps = world.steps();
+  generation.phase_steps = world.phase_steps();
   generation.allocations = world.allocations();
+  if (booted_kernel != nullptr) generation.numbers = booted_kernel->handover().numbers();
   if (!generation.jumped()) return generation;
   x_handover = generation.outcome.handover;
   if (x_jump == Jump::Scorched) {

@@ -24,7 +24,13 @@ struct Generation {
   std::string log;                           // what the kernel said
   holdfast::u64 steps = 0;                   // step hooks since it was entered, or since the program restarted the count
   holdfast::u64 allocations = 0;
+  /// What the kernel would have passed to the next one: where a stopped kernel's state is found.
+  holdfast::Handover numbers;
 
+  std::vector<sim::ModelWorld::PhaseStep> phase_steps;
+
+  /// Step hooks before the first @p phase; 0 if it was not reached.
+  [[nodiscard]] holdfast::u64 steps_at(holdfast::Phase phase) const;
   [[nodiscard]] bool jumped() const { return outcome.kind == sim::Outcome::Kind::Jumped; }
   [[nodiscard]] bool returned() const { return outcome.kind == sim::Outcome::Kind::Returned; }
   /// For a test's failure message.

@@ -84,7 +84,7 @@ TEST_P(Starved, EveryCallReportsItChangesNothingAndThenSucceeds) {
   expect_clean(circle);
 }
 
-INSTANTIATE_TEST_SUITE_P(Circle, Starved, testing::Values("arena", "page"), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Circle, Starved, testing::Values("arena", "page"), [](const auto& variant) { return variant.param; });
 
 }  // namespace
 }  // namespace circle

@@ -1,0 +1,139 @@
+// The kernel stops for ever at every point where the rest of the machine can see a difference: before and after each
+// hw_store and each register access of the whole circle. The machine runs on.
+//
+// The model is deterministic: the k-th step of one run is the k-th step of every run of the same scene. A run over all
+// points is a campaign (HOLDFAST_EVERY_STEP=1); the ordinary test takes every n-th, and another residue class for each
+// scene.
+#include <cstdlib>
+
+#include "tests/circle/circle.hpp"
+
+namespace circle {
+namespace {
+
+constexpr u64 transfers_after_the_stop = 3000;
+constexpr u64 points_in_the_ordinary_test = 60;
+
+Scene small_scene(const std::string& mode) {
+  Scene scene;
+  scene.mode = mode;
+  scene.ram_bytes = u64{16} << 20;
+  scene.file_bytes = u64{64} << 10;
+  scene.mapped_bytes = u64{128} << 10;
+  scene.updates = 1;
+  scene.settle_transfers = 8;
+  return scene;
+}
+
+/// Steps [first, last] of one generation; where the last consent falls.
+struct Span {
+  u64 first = 0;
+  u64 consent = 0;
+  u64 last = 0;
+};
+
+u64 stride_for(const Span& span) {
+  if (std::getenv("HOLDFAST_EVERY_STEP") != nullptr) return 1;
+  const u64 points = span.last - span.first + 1;
+  return std::max<u64>(1, points / points_in_the_ordinary_test) | 1;  // odd: befores and afters, stores and reads
+}
+
+sim::GenerationPlan stop_at(u64 step) {
+  sim::GenerationPlan plan;
+  plan.stop_at_step = step;
+  return plan;
+}
+
+bool preserved_devices_fault(Circle& circle) {
+  for (u32 i = 0; i < preserved_devices; ++i)
+    if (circle.session.machine().counters(i).faulted != 0) return true;
+  return false;
+}
+
+void expect_no_wild_access(Circle& circle) {
+  EXPECT_EQ(circle.session.machine().wild(), 0u);
+  for (u32 i = 0; i < preserved_devices; ++i) {
+    const sim::EngineCounters counters = circle.session.machine().counters(i);
+    EXPECT_EQ(counters.lost + counters.repeated + counters.wrong, 0u) << "device " << i;
+  }
+}
+
+/// The next kernel, after one that stopped: it adopts, or it blocks and says so.
+void expect_the_next_boot_adopts_or_blocks(Circle& circle) {
+  ++circle.vmm.generation;
+  circle.vmm.updates = 0;
+  const host::Generation next = circle.generation();
+  ASSERT_TRUE(next.returned()) << next.text();
+  ASSERT_EQ(next.boot, Code::Ok) << next.text();
+  expect_no_wild_access(circle);
+  const vmm::Report& last = circle.reports.back();
+  if (last.outcome == vmm::Outcome::Finished) {
+    EXPECT_EQ(last.audit, vmm::Audit{});
+    return;
+  }
+  EXPECT_FALSE(next.log.empty()) << "a device was given up without a word: " << last.step << " errno " << last.error;
+}
+
+class Stopped : public testing::TestWithParam<std::string> {};
+
+TEST_P(Stopped, OldKernelAnywhereFromTheMarkToTheJump) {
+  RecordProperty("acceptance", "IV11");
+  const Scene scene = small_scene(GetParam());
+  Span span;
+  {
+    Circle circle(scene);
+    const host::Generation whole = circle.generation();
+    ASSERT_TRUE(whole.jumped()) << whole.text();
+    span.last = whole.steps;
+    span.first = whole.steps_at(Phase::LiveBootDone);
+    span.consent = whole.steps_at(Phase::LastConsent);
+  }
+  ASSERT_LT(span.first, span.consent);
+  ASSERT_LT(span.consent, span.last);
+  for (u64 k = span.first; k <= span.last; k += stride_for(span)) {
+    SCOPED_TRACE("stopped at step " + std::to_string(k) + " of " + std::to_string(span.last));
+    Circle circle(scene);
+    const host::Generation stopped = circle.generation(stop_at(k));
+    ASSERT_EQ(stopped.outcome.kind, sim::Outcome::Kind::Stopped) << stopped.text();
+    circle.session.model().advance(1'000'000);
+    circle.session.machine().step(transfers_after_the_stop);
+    expect_no_wild_access(circle);
+    EXPECT_FALSE(preserved_devices_fault(circle));
+    if (k < span.consent) continue;
+    circle.session.set_handover(stopped.numbers);
+    expect_the_next_boot_adopts_or_blocks(circle);
+    if (HasFailure()) return;
+  }
+}
+
+TEST_P(Stopped, NewKernelAnywhereFromItsEntryToTheFinish) {
+  RecordProperty("acceptance", "IV28 R15");
+  const Scene scene = small_scene(GetParam());
+  Span span;
+  {
+    Circle circle(scene);
+    ASSERT_TRUE(circle.generation().jumped());
+    const host::Generation whole = circle.generation();
+    ASSERT_TRUE(whole.returned()) << whole.text();
+    span = {1, 1, whole.steps};
+  }
+  for (u64 k = span.first; k <= span.last; k += stride_for(span)) {
+    SCOPED_TRACE("stopped at step " + std::to_string(k) + " of " + std::to_string(span.last));
+    Circle circle(scene);
+    ASSERT_TRUE(circle.generation().jumped());
+    const host::Generation stopped = circle.generation(stop_at(k));
+    ASSERT_EQ(stopped.outcome.kind, sim::Outcome::Kind::Stopped) << stopped.text();
+    circle.session.model().advance(1'000'000);
+    circle.session.machine().step(transfers_after_the_stop);
+    expect_no_wild_access(circle);
+    EXPECT_FALSE(preserved_devices_fault(circle));
+    expect_the_next_boot_adopts_or_blocks(circle);
+    if (HasFailure()) return;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Circle, Stopped, testing::Values("scalable", "legacy"),
+                         [](const auto& variant) { return variant.param; });
+
+}  // namespace
+}  // namespace circle
