@@ -247,7 +247,7 @@ TEST(Heap, EveryFailingAllocationLeavesNothingBehind) {
   TestMemory host(world);
   Heap& heap = host.memory.heap;
   const auto before = host.memory.buddy.free_blocks();
-  for (const std::size_t size : {16, 700, 2048, 5000}) {
+  for (const std::size_t size : {16u, 700u, 2048u, 5000u}) {
     u64 k = 1;
     while (world.failing(k, [&] { EXPECT_EQ(heap.allocate(size).code(), Code::NoMemory); })) {
       EXPECT_EQ(host.memory.buddy.free_blocks(), before);
@@ -346,7 +346,7 @@ TEST(Vec, OwnsAsMuchAfterAddingAndRemovingAsBefore) {
   TestWorld world(8 * mib);
   TestMemory host(world);
   Vec<u64> vec(host.memory.heap);
-  for (const std::size_t size : {1, 4, 5, 64, 511, 512, 513, 2000}) {
+  for (const std::size_t size : {1u, 4u, 5u, 64u, 511u, 512u, 513u, 2000u}) {
     while (vec.size() < size) ASSERT_TRUE(vec.push_back(1).ok());
     const u64 frames = host.memory.buddy.free_frames();
     const u64 bytes = host.memory.heap.live_bytes();

@@ -191,7 +191,7 @@ TEST_P(RestoredTableTest, IsFreedWithoutALeakAndWithoutAnAllocation) {
   RecordProperty("acceptance", "P6 P8 P9 P14 P16");
   TestWorld untouched(32 * mib);
   const auto nothing_came_in = TestMemory(untouched).memory.buddy.free_blocks();
-  for (const u64 fail_at : {0, 1}) {
+  for (const u64 fail_at : {0u, 1u}) {
     Update update(GetParam());
     update.jump();
     TestWorld& world = update.next->world;
