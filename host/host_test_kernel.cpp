@@ -146,7 +146,7 @@ int run_fake_kernel(std::span<char* const> words, const char* program) {
   HostWorld world(arguments, program);
   mark(world, Phase::BootEntry);
   const bool jumped = arguments.vmm.generation != 0;
-  if (script == Script::CrashAfterJump && jumped) ::raise(SIGSEGV);
+  if (script == Script::CrashAfterJump && jumped) ::raise(SIGABRT);
   if (script == Script::ExitAfterJump && jumped) return 3;
   if (script == Script::Hang) ::pause();
   if (script == Script::KillMachine) {
