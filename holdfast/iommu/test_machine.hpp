@@ -45,6 +45,7 @@ struct FakeHardware {
   PhysAddr root;
   bool translating = false;
   bool answers = true;
+  bool dies_after_replace = false;
   std::vector<std::string> log;
 };
 
@@ -118,6 +119,7 @@ class FakeUnit final : public Unit {
     if (!x_hw.answers) return Code::TimedOut;
     if (*entry(id) != encode(from)) return Code::Mismatch;
     *entry(id) = encode(to);
+    if (x_hw.dies_after_replace) x_hw.answers = false;
     log("replace", id, to.did);
     return {};
   }
