@@ -42,25 +42,26 @@ Status Handover::open(std::span<const PhysRange> scratch) {
   if (scratch.empty() || scratch.size() > max_scratch_regions) return Code::Invalid;
   for (const PhysRange& region : scratch)
     if (!is_page_range(region) || !x_memory.map.is_ram(region.start, region.size_bytes)) return Code::Invalid;
-  const auto write = [&]() HOLDFAST_TSA(requires_capability(x_mutex)) -> Status {
-    TRY(x_radix.open());
-    TRY_ASSIGN(x_root, x_memory.buddy.allocate_zeroed(0));
-    TRY_ASSIGN(x_spare, x_memory.buddy.allocate_zeroed(0));
-    TRY_ASSIGN(x_scratch_page, x_memory.buddy.allocate_zeroed(0));
-    auto* regions = x_memory.map.at<abi::kho::ScratchRegion>(x_scratch_page);
-    for (const PhysRange& region : scratch) {
-      x_scratch[x_scratch_count] = region;
-      regions[x_scratch_count++] = {region.start.value, region.size_bytes};
-    }
-    TRY(preserve_locked({x_root, page_size_bytes}));
-    TRY(preserve_locked({x_scratch_page, page_size_bytes}));
-    return write_root({}, {}, {});
-  };
   x_mutex.lock();
-  const Status status = write();
+  const Status status = write_empty(scratch);
   x_mutex.unlock();
   if (!status.ok()) close();
   return status;
+}
+
+Status Handover::write_empty(std::span<const PhysRange> scratch) {
+  TRY(x_radix.open());
+  TRY_ASSIGN(x_root, x_memory.buddy.allocate_zeroed(0));
+  TRY_ASSIGN(x_spare, x_memory.buddy.allocate_zeroed(0));
+  TRY_ASSIGN(x_scratch_page, x_memory.buddy.allocate_zeroed(0));
+  auto* regions = x_memory.map.at<abi::kho::ScratchRegion>(x_scratch_page);
+  for (const PhysRange& region : scratch) {
+    x_scratch[x_scratch_count] = region;
+    regions[x_scratch_count++] = {region.start.value, region.size_bytes};
+  }
+  TRY(preserve_locked({x_root, page_size_bytes}));
+  TRY(preserve_locked({x_scratch_page, page_size_bytes}));
+  return write_root({}, {}, {});
 }
 
 void Handover::close() {
@@ -79,17 +80,18 @@ bool Handover::is_preservable(PhysRange range) const {
 }
 
 Status Handover::preserve_locked(PhysRange range) {
+  RadixMap& radix_map = x_radix;
   Code failure = Code::Ok;
-  const PhysRange reserved = cut_while(range, [&](Block block) HOLDFAST_TSA(requires_capability(x_mutex)) {
-    failure = x_radix.reserve(radix::key_of(block)).code();
+  const PhysRange reserved = cut_while(range, [&](Block block) {
+    failure = radix_map.reserve(radix::key_of(block)).code();
     return failure == Code::Ok;
   });
   // All paths exist: setting the bits cannot fail. Or one does not: paths made for nothing go again.
-  cut(reserved, [&](Block block) HOLDFAST_TSA(requires_capability(x_mutex)) {
+  cut(reserved, [&](Block block) {
     if (failure == Code::Ok)
-      x_radix.insert(radix::key_of(block));
+      radix_map.insert(radix::key_of(block));
     else
-      x_radix.prune(radix::key_of(block));
+      radix_map.prune(radix::key_of(block));
   });
   return failure;
 }
@@ -127,15 +129,15 @@ void Handover::unpreserve_range(PhysRange range) {
   might_sleep(x_memory.world);
   if (!is_page_range(range)) return;
   Guard guard(x_mutex);
-  cut(range, [&](Block block) HOLDFAST_TSA(requires_capability(x_mutex)) { x_radix.erase(radix::key_of(block)); });
+  RadixMap& radix_map = x_radix;
+  cut(range, [&](Block block) { radix_map.erase(radix::key_of(block)); });
 }
 
 bool Handover::contains_range(PhysRange range) const {
   if (!is_page_range(range)) return false;
   Guard guard(x_mutex);
-  const PhysRange found = cut_while(range, [&](Block block) HOLDFAST_TSA(requires_capability(x_mutex)) {
-    return x_radix.contains(radix::key_of(block));
-  });
+  const RadixMap& radix_map = x_radix;
+  const PhysRange found = cut_while(range, [&](Block block) { return radix_map.contains(radix::key_of(block)); });
   return found == range;
 }
 

@@ -269,13 +269,11 @@ TEST_F(HandoverTest, FreeingOnEitherSideOfTheJumpLeavesNothingBehind) {
 TEST_F(HandoverTest, PreservingUnderASpinlockIsCaught) {
   RecordProperty("acceptance", "K13");
   SpinLock lock(world, LockRank::UnitQueue);
-  const Block block{allocate(0), 0};
-  EXPECT_DEATH(
-      {
-        lock.lock();
-        (void)handover.preserve(block);
-      },
-      "");
+  const auto preserve_under_it = [&](Block block) {
+    Guard guard(lock);
+    (void)handover.preserve(block);
+  };
+  EXPECT_DEATH(preserve_under_it({allocate(0), 0}), "");
 }
 
 TEST_F(HandoverTest, ARangeIsCutIntoAlignedBlocksAndRestoredAlike) {

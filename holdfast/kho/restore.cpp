@@ -19,7 +19,7 @@ class Line {
     for (int shift = 60; shift >= 0; shift -= 4) {
       const auto digit = static_cast<unsigned>(address.value >> shift & 15);
       started = started || digit != 0 || shift == 0;
-      if (started) put(std::string_view("0123456789abcdef" + digit, 1));
+      if (started) put(std::string_view("0123456789abcdef").substr(digit, 1));
     }
   }
   [[nodiscard]] std::string_view view() const { return {x_text.data(), x_length}; }
@@ -64,12 +64,10 @@ Status Handover::claim_incoming(const IncomingMap& incoming) {
   return bad;
 }
 
-Result<Block> Handover::take(PhysAddr head) { return x_memory.frames.take_incoming(head); }
-
 Result<Block> Handover::restore(PhysAddr head) {
   might_sleep(x_memory.world);
   Guard guard(x_mutex);
-  const auto block = take(head);
+  const auto block = x_memory.frames.take_incoming(head);
   if (!block.ok()) x_memory.world.log(LogLevel::Warning, Line("nothing to restore at", head).view());
   return block;
 }
@@ -89,8 +87,8 @@ Result<PhysAddr> Handover::restore_range(PhysRange range) {
     x_memory.world.log(LogLevel::Warning, Line("nothing to restore at", found.start + found.size_bytes).view());
     return Code::NotFound;
   }
-  cut(range, [&](Block block) HOLDFAST_TSA(requires_capability(x_mutex)) {
-    MUST(take(block.start), "an incoming block, just looked at, can be restored");
+  cut(range, [&](Block block) {
+    MUST(x_memory.frames.take_incoming(block.start), "an incoming block, just looked at, can be restored");
   });
   return range.start;
 }
