@@ -106,9 +106,8 @@ class Bits {
 
   /// Mask of the reserved bits of word @p index.
   [[nodiscard]] static constexpr Word reserved_bits(unsigned index = 0) {
-    u64 mask = 0;
-    ((mask |= Fields::reserved ? part_in_word(Fields::high, Fields::low, index) : u64{0}), ...);
-    return static_cast<Word>(mask);
+    constexpr Words masks = reserved_masks();
+    return masks[index];
   }
 
   /// True when no reserved bit is set.
@@ -130,6 +129,15 @@ class Bits {
   template <class F>
   static constexpr u64 mask_of() {
     return F::high - F::low == 63 ? ~u64{0} : (u64{1} << (F::high - F::low + 1)) - 1;
+  }
+  static consteval Words reserved_masks() {
+    Words masks{};
+    for (unsigned index = 0; index < word_count; ++index) {
+      u64 mask = 0;
+      ((mask |= Fields::reserved ? part_in_word(Fields::high, Fields::low, index) : u64{0}), ...);
+      masks[index] = static_cast<Word>(mask);
+    }
+    return masks;
   }
   static constexpr u64 part_in_word(unsigned high, unsigned low, unsigned index) {
     u64 mask = 0;
