@@ -56,14 +56,14 @@ class InvalidationQueue {
 
  private:
   [[nodiscard]] u64 slot_bytes() const { return x_width == Width::Bits256 ? 32 : 16; }
-  void put(u32 index, Descriptor value);
-  void append(Descriptor value);
-  void ring_doorbell();
+  void put(u32 index, Descriptor value) HOLDFAST_REQUIRES(x_lock);
+  void append(Descriptor value) HOLDFAST_REQUIRES(x_lock);
+  void ring_doorbell() HOLDFAST_REQUIRES(x_lock);
   [[nodiscard]] u32 head() const;
-  [[nodiscard]] u32 free_slots() const;
+  [[nodiscard]] u32 free_slots() const HOLDFAST_REQUIRES(x_lock);
   [[nodiscard]] PhysAddr scrap() const;
-  Status wait_for(u32 sequence);
-  void repair();
+  Status wait_for(u32 sequence) HOLDFAST_REQUIRES(x_lock);
+  void repair() HOLDFAST_REQUIRES(x_lock);
 
   World* x_world;
   UnitRegisters* x_registers;
@@ -71,9 +71,9 @@ class InvalidationQueue {
   Width x_width;
   Quad* x_ring;
   u32* x_status;  // [0] is what run() waits for; a word further on takes what nobody waits for
-  u32 x_tail = 0;
-  u32 x_sequence = 0;
   SpinLock x_lock;
+  u32 x_tail HOLDFAST_GUARDED_BY(x_lock) = 0;
+  u32 x_sequence HOLDFAST_GUARDED_BY(x_lock) = 0;
 };
 
 // The descriptors that a driver of second-stage tables needs.
