@@ -93,17 +93,19 @@ class Incoming::Reader {
     if (is_unreadable(records) || is_unreadable(attest)) return refuse("the live-update records cannot be read");
 
     // Only memory files crossed: the attestation is of them alone.
-    if (is_absent(records)) {
-      TRY_ASSIGN(const bool readable, read_attest(PhysAddr(*attest)));
-      return readable ? Found::Nothing : Found::Refused;
+    const bool has_records = !is_absent(records);
+    if (has_records) {
+      TRY_ASSIGN(const bool version_known, read_flb(PhysAddr(*records)));
+      if (!version_known) return Found::Refused;
+      if (is_absent(attest)) return refuse("the IOMMU records are not attested");
     }
-    TRY_ASSIGN(const bool version_known, read_flb(PhysAddr(*records)));
-    if (!version_known) return Found::Refused;
-    if (is_absent(attest)) return refuse("the IOMMU records are not attested");
-    TRY_ASSIGN(const bool readable, read_attest(PhysAddr(*attest)));
+    TRY_ASSIGN(const bool readable, read_attest_header(PhysAddr(*attest)));
     if (!readable) return Found::Refused;
-    TRY(read_records());
-    return Found::Records;
+    // First pages before any other, so that a chain gone astray costs no other chain.
+    TRY(take_heads(has_records));
+    TRY(read_attest());
+    if (has_records) TRY(read_records());
+    return has_records ? Found::Records : Found::Nothing;
   }
 
  private:
@@ -140,7 +142,7 @@ class Incoming::Reader {
     return true;
   }
 
-  Result<bool> read_attest(PhysAddr page) {
+  Result<bool> read_attest_header(PhysAddr page) {
     TRY_ASSIGN(const bool usable, take_page(page, x_to.attest_pages));
     if (!usable) return refuse("the header of the attestation is not preserved memory"), false;
     const auto* header = x_direct.at<abi::attest::Header>(page);
@@ -153,27 +155,53 @@ class Incoming::Reader {
     if (!stream.ok() || stream->number() != copy.generation)
       return refuse("the attestation was written for another live update"), false;
     x_to.x_generation = copy.generation;
+    x_attest = copy;
+    return true;
+  }
 
-    TRY(read_chain<abi::attest::UnitAttest>(PhysAddr(copy.unit_array), x_to.attest_pages, x_to.unit_attests));
-    TRY(read_chain<abi::attest::DomainAttest>(PhysAddr(copy.domain_array), x_to.attest_pages, x_domain_attests));
-    TRY(read_chain<abi::attest::DeviceAttest>(PhysAddr(copy.device_array), x_to.attest_pages, x_device_attests));
+  /// The first page of a chain.
+  struct Head {
+    PhysAddr page;
+    bool is_usable = false;
+  };
+
+  Status take_heads(bool with_records) {
+    const auto take = [&](u64 page, EarlyList<PhysAddr>& pages, Head& to) -> Status {
+      TRY_ASSIGN(to.is_usable, take_page(PhysAddr(page), pages));
+      to.page = PhysAddr(page);
+      return {};
+    };
+    TRY(take(x_attest.unit_array, x_to.attest_pages, x_unit_attest_head));
+    TRY(take(x_attest.domain_array, x_to.attest_pages, x_domain_attest_head));
+    TRY(take(x_attest.device_array, x_to.attest_pages, x_device_attest_head));
+    TRY(take(x_attest.memfd_array, x_to.attest_pages, x_memfd_attest_head));
+    if (!with_records) return {};
+    TRY(take(x_flb.unit_array, x_to.record_pages, x_unit_head));
+    TRY(take(x_flb.domain_array, x_to.record_pages, x_domain_head));
+    return take(x_flb.device_array, x_to.record_pages, x_device_head);
+  }
+
+  Status read_attest() {
+    TRY(read_chain(x_unit_attest_head, x_to.attest_pages, x_to.unit_attests));
+    TRY(read_chain(x_domain_attest_head, x_to.attest_pages, x_domain_attests));
+    TRY(read_chain(x_device_attest_head, x_to.attest_pages, x_device_attests));
     EarlyList<abi::attest::MemfdAttest> memfd_attests;
-    TRY(read_chain<abi::attest::MemfdAttest>(PhysAddr(copy.memfd_array), x_to.attest_pages, memfd_attests));
+    TRY(read_chain(x_memfd_attest_head, x_to.attest_pages, memfd_attests));
     for (const auto& attest : memfd_attests) {
       const bool believed = attest.checksum == abi::checksum_of(attest) && has_known_flags(attest.header);
       TRY(x_to.memfds.append(x_direct, x_early, {attest, believed}));
     }
-    return true;
+    return {};
   }
 
   /// @p visit(PhysAddr of the record, const Record&) -> Status, for each record in use. A chain that breaks is cut
   /// there.
   template <class Record, class F>
-  Status walk_chain(PhysAddr head, EarlyList<PhysAddr>& pages, F&& visit) {
-    PhysAddr page = head;
+  Status walk_chain(Head head, EarlyList<PhysAddr>& pages, F&& visit) {
+    PhysAddr page = head.page;
+    bool is_usable = head.is_usable;
     for (u64 count = 0;; ++count) {
-      TRY_ASSIGN(const bool usable, take_page(page, pages));
-      const auto* header = usable ? x_direct.at<linux_abi::ArrayHeader>(page) : nullptr;
+      const auto* header = is_usable ? x_direct.at<linux_abi::ArrayHeader>(page) : nullptr;
       const u64 capacity = linux_abi::records_per_page<Record>;
       if (header == nullptr || header->nr_objects > capacity || count == max_pages_per_chain) {
         x_to.x_broken_chain = "a chain of IOMMU records is broken";
@@ -188,11 +216,12 @@ class Incoming::Reader {
       }
       if (header->next == 0) return {};
       page = PhysAddr(header->next);
+      TRY_ASSIGN(is_usable, take_page(page, pages));
     }
   }
 
   template <class Record>
-  Status read_chain(PhysAddr head, EarlyList<PhysAddr>& pages, EarlyList<Record>& to) {
+  Status read_chain(Head head, EarlyList<PhysAddr>& pages, EarlyList<Record>& to) {
     return walk_chain<Record>(head, pages, [&](PhysAddr, const Record& record) -> Status {
       return to.append(x_direct, x_early, record).ok() ? Status() : Code::NoMemory;
     });
@@ -200,10 +229,10 @@ class Incoming::Reader {
 
   /// Copies records with what attests them. @p check(record, attest) -> reason.
   template <class Object, class Attest, class F>
-  Status read_attested(u64 head, EarlyList<Object>& to, const EarlyList<Attest>& attests, F&& check) {
+  Status read_attested(Head head, EarlyList<Object>& to, const EarlyList<Attest>& attests, F&& check) {
     using Record = decltype(Object::record);
     AttestFinder finder(attests);
-    return walk_chain<Record>(PhysAddr(head), x_to.record_pages, [&](PhysAddr at, const Record& record) -> Status {
+    return walk_chain<Record>(head, x_to.record_pages, [&](PhysAddr at, const Record& record) -> Status {
       Object object{};
       object.address = at;
       object.record = record;
@@ -216,10 +245,10 @@ class Incoming::Reader {
   }
 
   Status read_records() {
-    TRY(read_attested(x_flb.unit_array, x_to.units, x_to.unit_attests, check_unit));
-    TRY(read_attested(x_flb.domain_array, x_to.domains, x_domain_attests,
+    TRY(read_attested(x_unit_head, x_to.units, x_to.unit_attests, check_unit));
+    TRY(read_attested(x_domain_head, x_to.domains, x_domain_attests,
                       [&](const auto& record, const auto& attest) { return check_domain(record, attest); }));
-    return read_attested(x_flb.device_array, x_to.devices, x_device_attests, check_device);
+    return read_attested(x_device_head, x_to.devices, x_device_attests, check_device);
   }
 
   std::string_view check_domain(const linux_abi::Domain& record, const abi::attest::DomainAttest& attest) const {
@@ -250,6 +279,9 @@ class Incoming::Reader {
   TouchMeter& x_touches;
   u64 x_version = 0;
   linux_abi::IommuFlb x_flb{};
+  abi::attest::Header x_attest{};
+  Head x_unit_head, x_domain_head, x_device_head;
+  Head x_unit_attest_head, x_domain_attest_head, x_device_attest_head, x_memfd_attest_head;
   EarlyList<abi::attest::DomainAttest> x_domain_attests;
   EarlyList<abi::attest::DeviceAttest> x_device_attests;
 };
