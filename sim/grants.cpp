@@ -31,7 +31,7 @@ void Grants::set(PhysRange range, GuestMemory what) {
   }
 }
 
-void Grants::boot_entry() { x_granted = x_preserved; }
+void Grants::end_of_blackout() { x_granted = x_preserved; }
 
 u64 Grants::granted_pages() const { return count(x_granted); }
 u64 Grants::preserved_pages() const { return count(x_preserved); }

@@ -1,7 +1,8 @@
 // Which memory the machine's owner gave to devices, page by page: the ground truth behind "wild".
 //
 // Every DMA write that lands outside counts; it is carried out all the same. Preserved is a promise that outlives
-// Phase::BootEntry, where grants without it end; it stays until it is taken back, also over several boots.
+// Phase::AdoptionDone, where grants without it end: before, a new kernel uses scratch alone, and a device whose old kernel
+// died before it was blocked still writes what was its own. The promise stays until it is taken back, over any boots.
 #pragma once
 
 #include <vector>
@@ -20,7 +21,7 @@ class Grants {
         x_preserved((x_pages + 63) / 64) {}
 
   void set(PhysRange range, GuestMemory what);
-  void boot_entry();
+  void end_of_blackout();
 
   [[nodiscard]] bool granted(PhysAddr address) const {
     const u64 page = address.value / page_size_bytes;

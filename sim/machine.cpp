@@ -126,7 +126,7 @@ void Machine::mark(Phase phase) {
               .wild = x_grants.wild()};
   for (const auto& engine : x_engines) result.devices.push_back(engine->counters());
   x_marks.push_back(std::move(result));
-  if (phase == Phase::BootEntry) x_grants.boot_entry();
+  if (phase == Phase::AdoptionDone) x_grants.end_of_blackout();
 }
 
 u64 Machine::step(u64 transfers) {

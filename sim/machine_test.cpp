@@ -313,12 +313,12 @@ TEST(Grants, LastOverABootOnlyWhenPreserved) {
   const auto write = [&](u64 offset, Width width, u64 value) { control_write(m, offset, width, value); };
   const PhysRange half{m.file, m.pages / 2 * page_size_bytes};
   control::write_guest_memory(write, half, GuestMemory::Preserved);
-  control::write_mark(write, Phase::BootEntry, {});
+  control::write_mark(write, Phase::AdoptionDone, {});
   EXPECT_EQ(m.machine().grants().granted_pages(), m.pages / 2);
-  control::write_mark(write, Phase::BootEntry, {});
+  control::write_mark(write, Phase::AdoptionDone, {});
   EXPECT_EQ(m.machine().grants().granted_pages(), m.pages / 2) << "the next kernel may start over";
   control::write_guest_memory(write, half, GuestMemory::Unpreserved);
-  control::write_mark(write, Phase::BootEntry, {});
+  control::write_mark(write, Phase::AdoptionDone, {});
   EXPECT_EQ(m.machine().grants().granted_pages(), 0u);
 }
 

@@ -9,15 +9,14 @@ u16 did_of(u64 tag) { return static_cast<u16>(tag >> 48); }
 
 }  // namespace
 
-template <class Value>
-void VtdCaches::insert(FlatCache<Stamped<Value>>& cache, u64 tag, const Value& value) {
-  cache.insert(tag, Stamped<Value>{value, x_now},
-               [this](u64 old, const Stamped<Value>& entry) { return alive(did_of(old), entry.stamp); });
+void VtdCaches::insert(FlatCache<Stamped>& cache, u64 tag, const PackedEntry& value) {
+  cache.insert(tag, Stamped{value, x_now},
+               [this](u64 old, const Stamped& entry) { return alive(did_of(old), entry.stamp); });
 }
 
 void VtdCaches::fill_leaf(u16 did, u64 iova, const CachedLeaf& leaf) {
-  x_leaf_level_used[leaf.level] = true;
-  insert(x_leaves, iova_tag(did, iova, leaf.level), leaf);
+  x_leaf_level_used[leaf.level()] = true;
+  insert(x_leaves, iova_tag(did, iova, leaf.level()), leaf);
 }
 
 // One entry of level + 1 covers the same IOVAs as the table of this level that it points to.

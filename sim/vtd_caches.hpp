@@ -36,18 +36,23 @@ struct CachedContext {
   bool fault_processing_disabled = false;
 };
 
-struct CachedLeaf {
-  PhysAddr page;
-  u8 level = 0;  // 1: 4 KiB
-  bool read = false;
-  bool write = false;
+/// Page or table address with what goes with it in the low bits: an entry of the big caches fits half a cache line.
+class PackedEntry {
+ public:
+  PackedEntry() = default;
+  PackedEntry(PhysAddr address, unsigned level, bool read, bool write)
+      : x_word(address.value | level << 2 | (write ? 2u : 0u) | (read ? 1u : 0u)) {}
+  [[nodiscard]] PhysAddr address() const { return PhysAddr(x_word & ~u64{page_size_bytes - 1}); }
+  [[nodiscard]] unsigned level() const { return static_cast<unsigned>(x_word >> 2 & 7); }
+  [[nodiscard]] bool read() const { return (x_word & 1) != 0; }
+  [[nodiscard]] bool write() const { return (x_word & 2) != 0; }
+
+ private:
+  u64 x_word = 0;
 };
 
-struct CachedTable {
-  PhysAddr table;
-  bool read = false;
-  bool write = false;
-};
+using CachedLeaf = PackedEntry;   // level 1: 4 KiB
+using CachedTable = PackedEntry;  // level of the table
 
 class VtdCaches {
  public:
@@ -88,9 +93,8 @@ class VtdCaches {
   void invalidate_pages(u16 did, u64 iova, unsigned address_mask, Structures structures);
 
  private:
-  template <class Value>
   struct Stamped {
-    Value value;
+    PackedEntry value;
     u64 stamp = 0;
   };
   static constexpr unsigned leaf_levels = 3;
@@ -102,15 +106,14 @@ class VtdCaches {
     return u64{did} << 48 | u64{level} << 45 | (iova >> shift << shift >> 12 & ((u64{1} << 45) - 1));
   }
   [[nodiscard]] bool alive(u16 did, u64 stamp) const { return stamp > x_all_flushed && stamp > x_domain_flushed[did]; }
-  template <class Value>
-  void insert(FlatCache<Stamped<Value>>& cache, u64 tag, const Value& value);
+  void insert(FlatCache<Stamped>& cache, u64 tag, const PackedEntry& value);
   template <class Cache>
   static void erase_range(Cache& cache, u16 did, u64 first, u64 last, unsigned level);
 
   FlatCache<CachedContext> x_contexts;
   FlatCache<Stage> x_pasids;
-  FlatCache<Stamped<CachedLeaf>> x_leaves;
-  FlatCache<Stamped<CachedTable>> x_tables;
+  FlatCache<Stamped> x_leaves;
+  FlatCache<Stamped> x_tables;
   std::array<bool, leaf_levels + 1> x_leaf_level_used{};
   u64 x_now = 1;  // moves with every flush
   u64 x_all_flushed = 0;

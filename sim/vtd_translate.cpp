@@ -41,7 +41,7 @@ Translation VtdUnit::translate(SourceId sid, u64 iova, Access access) {
     if (fresh.allowed != result.allowed || (fresh.allowed && fresh.address != result.address)) ++x_stats.stale;
   }
   if (!result.allowed && !resolved.abort_silently)
-    record_fault({sid, result.reason, access, iova}, resolved.fault_processing_disabled && is_qualified(result.reason));
+    record_fault({sid, result.reason, access, iova}, resolved.stage.fault_processing_disabled && is_qualified(result.reason));
   return result;
 }
 
@@ -53,7 +53,7 @@ Translation VtdUnit::translate_afresh(SourceId sid, u64 iova, Access access) con
 
 Translation VtdUnit::translate_with(SourceId sid, u64 iova, Access access, VtdCaches* caches, Resolved& resolved,
                                     UnitStats* stats) const {
-  resolved = resolve(sid, caches);
+  resolve(sid, caches, resolved);
   if (resolved.fault != FaultReason::None || resolved.abort_silently) return {false, {}, resolved.fault};
   const bool scalable = resolved.scalable;
   const auto refused = [&](walk::WalkFault fault) {
@@ -80,12 +80,12 @@ Translation VtdUnit::translate_with(SourceId sid, u64 iova, Access access, VtdCa
     const walk::Lookup found =
         caches != nullptr ? walk_cached(tables, stage.did, iova, *caches) : walk::lookup(x_ram, tables, iova);
     if (found.fault != walk::WalkFault::None) return refused(found.fault);
-    leaf = {found.address - (iova & (found.page_bytes - 1)), static_cast<u8>(level_of(found.page_bytes)), found.read,
-            found.write};
+    leaf = CachedLeaf(found.address - (iova & (found.page_bytes - 1)), level_of(found.page_bytes), found.read,
+                      found.write);
     if (caches != nullptr) caches->fill_leaf(stage.did, iova, leaf);
   }
-  if (access == Access::Read ? !leaf.read : !leaf.write) return refused(walk::WalkFault::NotPresent);
-  const PhysAddr address = leaf.page + (iova & ((u64{1} << walk::level_shift(leaf.level)) - 1));
+  if (access == Access::Read ? !leaf.read() : !leaf.write()) return refused(walk::WalkFault::NotPresent);
+  const PhysAddr address = leaf.address() + (iova & ((u64{1} << walk::level_shift(leaf.level())) - 1));
   if (in_interrupt_range(address.value)) return {false, {}, interrupt};
   return {true, address, FaultReason::None};
 }
@@ -108,10 +108,10 @@ walk::Lookup VtdUnit::walk_cached(const walk::SecondStage& tables, u16 did, u64 
   for (unsigned level = 1; level < tables.levels; ++level) {
     const CachedTable* hit = caches.find_table(did, iova, level);
     if (hit == nullptr) continue;
-    table = hit->table;
+    table = hit->address();
     result.level = level;
-    result.read = hit->read;
-    result.write = hit->write;
+    result.read = hit->read();
+    result.write = hit->write();
     break;
   }
   for (;; --result.level) {
@@ -135,7 +135,7 @@ walk::Lookup VtdUnit::walk_cached(const walk::SecondStage& tables, u16 did, u64 
       return result;
     }
     table = address;
-    caches.fill_table(did, iova, result.level - 1, {table, result.read, result.write});
+    caches.fill_table(did, iova, result.level - 1, CachedTable(table, result.level - 1, result.read, result.write));
   }
 }
 
@@ -145,33 +145,29 @@ bool VtdUnit::width_supported(u64 address_width) const {
 
 bool VtdUnit::beyond_host_width(u64 page_frame) const { return page_frame >> (host_address_bits - 12) != 0; }
 
-VtdUnit::Resolved VtdUnit::resolve(SourceId sid, VtdCaches* caches) const {
-  Resolved resolved;
+void VtdUnit::resolve(SourceId sid, VtdCaches* caches, Resolved& resolved) const {
   switch (x_ttm) {
-    case Ttm::Legacy: return resolve_legacy(sid, caches);
+    case Ttm::Legacy: return resolve_legacy(sid, caches, resolved);
     case Ttm::Scalable:
-      if (x_config.scalable_mode) return resolve_scalable(sid, caches);
+      if (x_config.scalable_mode) return resolve_scalable(sid, caches, resolved);
       break;
-    case Ttm::AbortDma: resolved.abort_silently = true; return resolved;
+    case Ttm::AbortDma: resolved.abort_silently = true; return;
     case Ttm::Reserved: break;
   }
   resolved.fault = FaultReason::RootTableAddressInvalid;
-  return resolved;
 }
 
-VtdUnit::Resolved VtdUnit::resolve_legacy(SourceId sid, VtdCaches* caches) const {
-  Resolved resolved;
-  CachedContext context;
+void VtdUnit::resolve_legacy(SourceId sid, VtdCaches* caches, Resolved& resolved) const {
   const CachedContext* hit = caches != nullptr ? caches->find_context(sid) : nullptr;
   if (hit != nullptr && !hit->scalable) {
-    context = *hit;
-  } else {
-    resolved.fault = fetch_context(sid, context);
-    if (resolved.fault == FaultReason::None && caches != nullptr) caches->fill_context(sid, context);
+    resolved.stage = hit->stage;
+    return;
   }
+  CachedContext context;
+  resolved.fault = fetch_context(sid, context);
+  if (resolved.fault == FaultReason::None && caches != nullptr) caches->fill_context(sid, context);
   resolved.stage = context.stage;
-  resolved.fault_processing_disabled = context.fault_processing_disabled;
-  return resolved;
+  resolved.stage.fault_processing_disabled = context.fault_processing_disabled;
 }
 
 FaultReason VtdUnit::fetch_context(SourceId sid, CachedContext& context) const {
@@ -201,29 +197,27 @@ FaultReason VtdUnit::fetch_context(SourceId sid, CachedContext& context) const {
   return FaultReason::None;
 }
 
-VtdUnit::Resolved VtdUnit::resolve_scalable(SourceId sid, VtdCaches* caches) const {
-  Resolved resolved;
+void VtdUnit::resolve_scalable(SourceId sid, VtdCaches* caches, Resolved& resolved) const {
   resolved.scalable = true;
-  CachedContext context;
-  const CachedContext* hit = caches != nullptr ? caches->find_context(sid) : nullptr;
-  if (hit != nullptr && hit->scalable) {
-    context = *hit;
-  } else {
-    resolved.fault = fetch_scalable_context(sid, context);
-    if (resolved.fault == FaultReason::None && caches != nullptr) caches->fill_context(sid, context);
+  CachedContext fetched;
+  const CachedContext* context = caches != nullptr ? caches->find_context(sid) : nullptr;
+  if (context == nullptr || !context->scalable) {
+    context = &fetched;
+    resolved.fault = fetch_scalable_context(sid, fetched);
+    if (resolved.fault == FaultReason::None && caches != nullptr) caches->fill_context(sid, fetched);
   }
-  resolved.fault_processing_disabled = context.fault_processing_disabled;
-  if (resolved.fault != FaultReason::None) return resolved;
-
-  if (const Stage* stage = caches != nullptr ? caches->find_pasid(sid, context.rid_pasid) : nullptr) {
+  if (resolved.fault != FaultReason::None) {
+    resolved.stage.fault_processing_disabled = fetched.fault_processing_disabled;
+    return;
+  }
+  if (const Stage* stage = caches != nullptr ? caches->find_pasid(sid, context->rid_pasid) : nullptr) {
     resolved.stage = *stage;
   } else {
-    resolved.fault = fetch_pasid(context, resolved.stage);
+    resolved.fault = fetch_pasid(*context, resolved.stage);
     if (resolved.fault == FaultReason::None && caches != nullptr)
-      caches->fill_pasid(sid, context.rid_pasid, resolved.stage);
+      caches->fill_pasid(sid, context->rid_pasid, resolved.stage);
   }
-  resolved.fault_processing_disabled |= resolved.stage.fault_processing_disabled;
-  return resolved;
+  if (context->fault_processing_disabled) resolved.stage.fault_processing_disabled = true;
 }
 
 FaultReason VtdUnit::fetch_scalable_context(SourceId sid, CachedContext& context) const {

@@ -86,8 +86,7 @@ class VtdUnit {
     FaultReason fault = FaultReason::None;
     bool abort_silently = false;
     bool scalable = false;
-    bool fault_processing_disabled = false;
-    Stage stage;
+    Stage stage;  // of a fault: fault_processing_disabled only
   };
 
   // vtd_unit.cpp: registers and queue.
@@ -119,9 +118,9 @@ class VtdUnit {
   // vtd_translate.cpp; caches is null for a walk that uses and fills none.
   Translation translate_with(SourceId sid, u64 iova, Access access, VtdCaches* caches, Resolved& resolved,
                              UnitStats* stats) const;
-  [[nodiscard]] Resolved resolve(SourceId sid, VtdCaches* caches) const;
-  [[nodiscard]] Resolved resolve_legacy(SourceId sid, VtdCaches* caches) const;
-  [[nodiscard]] Resolved resolve_scalable(SourceId sid, VtdCaches* caches) const;
+  void resolve(SourceId sid, VtdCaches* caches, Resolved& resolved) const;
+  void resolve_legacy(SourceId sid, VtdCaches* caches, Resolved& resolved) const;
+  void resolve_scalable(SourceId sid, VtdCaches* caches, Resolved& resolved) const;
   [[nodiscard]] FaultReason fetch_context(SourceId sid, CachedContext& context) const;
   [[nodiscard]] FaultReason fetch_scalable_context(SourceId sid, CachedContext& context) const;
   [[nodiscard]] FaultReason fetch_pasid(const CachedContext& context, Stage& stage) const;
