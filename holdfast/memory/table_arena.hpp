@@ -33,6 +33,8 @@ class TableArena {
   [[nodiscard]] TableMode mode() const { return x_mode; }
   /// Pages allocated.
   [[nodiscard]] u64 pages() const { return x_pages; }
+  /// Pages reserved and not taken yet.
+  [[nodiscard]] u64 reserved() const { return x_reserved; }
   /// Arena mode: the blocks, by rising address. Page mode: none.
   [[nodiscard]] std::span<const Block> blocks() const { return x_blocks.span(); }
   template <class F>

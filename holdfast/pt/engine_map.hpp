@@ -169,6 +169,7 @@ Status RadixTable<F>::map(Iova iova, std::span<const PhysRange> runs, Prot prot,
   TRY(x_arena.reserve(planned.tables));
   cursor = RunCursor(runs);
   write(words(x_top), top_level(), iova.value, last, cursor, prot, Reach::Live, gather);
+  verify_invariant(x_arena.reserved() == 0, "a mapping was planned for more tables than it took");
   return {};
 }
 

@@ -472,6 +472,50 @@ TEST(RestoredTable, UnverifiedItIsFreedByBlockOrNotAtAll) {
   }
 }
 
+TEST(RestoredTable, ADamagedEntryIsNamedWithItsPlaceAndTheReason) {
+  RecordProperty("acceptance", "P17");
+  for (const TableMode mode : {TableMode::Arena, TableMode::Page}) {
+    Update update({4, mode, Filling::OnePagePerLevel});
+    update.jump();
+    // One page at 1 GiB + 0x3000: entry 0 of the top, 1 of level 2, 0 of level 1, 3 of level 0.
+    ASSERT_EQ(update.tables.size(), 4u);
+    const auto reason = [&](unsigned level, u32 slot, u64 value) {
+      const PhysAddr page = update.tables[3 - level].first;
+      Damage damage(update, page, level);
+      damage.words[slot] = value;
+      damage.make_the_checksum_right();
+      RestoredTable& restored = update.restore();
+      VerifyReport report;
+      EXPECT_EQ(restored.verify(report).code(), Code::Corrupt);
+      RestoredTable::forget(&restored);
+      EXPECT_EQ(report.table, page);
+      EXPECT_EQ(report.level, level);
+      EXPECT_EQ(report.index, slot);
+      EXPECT_EQ(report.entry, value);
+      EXPECT_FALSE(to_string(report.reason).empty());
+      return report.reason;
+    };
+    const u64 top = update.tables[0].first.value;
+    const u64 leaf_table = update.tables[3].first.value;
+    const u64 guest = update.guest[4].start.value;
+    EXPECT_EQ(reason(3, 5, top | 3), VerifyReason::MetTwice) << "itself";
+    EXPECT_EQ(reason(1, 7, top | 3), VerifyReason::MetTwice) << "a loop";
+    EXPECT_EQ(reason(1, 7, leaf_table | 3), VerifyReason::MetTwice) << "met by another entry";
+    EXPECT_EQ(reason(1, 7, update.host.scratch().start.value | 3), VerifyReason::NotOwned);
+    EXPECT_EQ(reason(1, 7, 0x000f'ffff'ffff'f003), VerifyReason::NotOwned);
+    EXPECT_EQ(reason(1, 0, leaf_table | 1), VerifyReason::Permission);
+    EXPECT_EQ(reason(1, 0, leaf_table | 3 | u64{1} << 60), VerifyReason::ReservedBits);
+    EXPECT_EQ(reason(0, 3, guest), VerifyReason::Permission);
+    EXPECT_EQ(reason(0, 3, guest | 0x83), VerifyReason::ReservedBits);
+    EXPECT_EQ(reason(1, 7, (update.guest[0].start.value + 0x1000) | 0x83), VerifyReason::ReservedBits) << "misaligned";
+    EXPECT_EQ(reason(3, 5, 0x83), VerifyReason::ReservedBits) << "no leaf is that large";
+    EXPECT_EQ(reason(0, 3, (32 * mib) | 3), VerifyReason::LeafTarget) << "not RAM";
+    EXPECT_EQ(reason(0, 3, update.host.scratch().start.value | 3), VerifyReason::LeafTarget) << "not preserved";
+    EXPECT_EQ(reason(0, 3, leaf_table | 3), VerifyReason::LeafTarget) << "a device that writes its own tables";
+    EXPECT_EQ(reason(0, 3, top | 3), VerifyReason::LeafTarget);
+  }
+}
+
 TEST(RestoredTable, ATableOfAnotherVerifiedDomainIsRefused) {
   Update update({4, TableMode::Page, Filling::Mixed});
   update.jump();
