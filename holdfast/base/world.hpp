@@ -76,7 +76,7 @@ class World {
   virtual void phase(Phase phase, const TouchCounts& touched) = 0;
 
   /// Tells the machine's owner which memory devices may write: a referee's ground truth, no effect on the kernel.
-  /// Ranges are whole pages. At Phase::BootEntry everything that is granted but not preserved is dropped.
+  /// Ranges are whole pages. At Phase::AdoptionDone everything that is granted but not preserved is dropped.
   virtual void guest_memory(PhysRange, GuestMemory) {}
 
   /// The descriptor of the ELF note "Holdfast" of the image that jump() would enter.

@@ -6,32 +6,26 @@ namespace {
 
 /// Makes each call fail at its first allocation, its second, ... until it succeeds. What failed must have said so and
 /// changed nothing.
-class StarvedSyscalls final : public vmm::Syscalls {
+class StarvedSyscalls final : public WatchedSyscalls {
  public:
   StarvedSyscalls(host::ModelSession::Context& context, u64& starved)
-      : x_context(context), x_system(context.world, context.process), x_starved(starved) {}
+      : WatchedSyscalls(context), x_context(context), x_starved(starved) {}
 
   i64 open(const char* path) override {
-    return starve(path, [&] { return x_system.open(path); });
+    return starve(path, [&] { return LocalSyscalls::open(path); });
   }
-  i64 close(i32 fd) override { return x_system.close(fd); }
   i64 ioctl(i32 fd, u32 command, void* argument) override {
-    return starve("ioctl", [&] { return x_system.ioctl(fd, command, argument); });
+    return starve("ioctl", [&] { return LocalSyscalls::ioctl(fd, command, argument); });
   }
-  i64 pread(i32 fd, void* to, u64 length, u64 offset) override { return x_system.pread(fd, to, length, offset); }
-  i64 pwrite(i32 fd, const void* from, u64 length, u64 offset) override { return x_system.pwrite(fd, from, length, offset); }
   i64 memfd_create(const char* name) override {
-    return starve("memfd_create", [&] { return x_system.memfd_create(name); });
+    return starve("memfd_create", [&] { return LocalSyscalls::memfd_create(name); });
   }
   i64 ftruncate(i32 fd, u64 size_bytes) override {
-    return starve("ftruncate", [&] { return x_system.ftruncate(fd, size_bytes); });
+    return starve("ftruncate", [&] { return LocalSyscalls::ftruncate(fd, size_bytes); });
   }
-  i64 add_seals(i32 fd, u32 seals) override { return x_system.add_seals(fd, seals); }
   i64 reboot_kexec() override {
-    return starve("reboot", [&] { return x_system.reboot_kexec(); });
+    return starve("reboot", [&] { return LocalSyscalls::reboot_kexec(); });
   }
-  u64 now_ns() override { return x_system.now_ns(); }
-  void pause() override { x_system.pause(); }
 
  private:
   template <class Call>
@@ -52,7 +46,6 @@ class StarvedSyscalls final : public vmm::Syscalls {
   }
 
   host::ModelSession::Context& x_context;
-  host::LocalSyscalls x_system;
   u64& x_starved;
 };
 

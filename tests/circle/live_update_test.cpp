@@ -17,6 +17,9 @@ struct Variant {
   vmm::DomainLayout domains;
 };
 
+/// For messages.
+void PrintTo(const Variant& variant, std::ostream* out) { *out << variant.mode << ' ' << variant.tables; }
+
 std::string name_of(const testing::TestParamInfo<Variant>& info) {
   const Variant& v = info.param;
   return v.mode + "_" + v.tables + (v.caches == sim::CacheModel::Hoarding ? "_hoarding" : "_uncached") +
