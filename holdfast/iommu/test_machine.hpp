@@ -315,6 +315,47 @@ inline DeviceIdentity identity_of(SourceId id) {
           .class_revision = 0x02000001};
 }
 
+/// The orchestrator's records with these FLBs, written as "luo-v1" says.
+inline void publish_luo(Memory& memory, kho::Handover& handover, u64 number,
+                        const std::map<std::string, u64>& data_of) {
+  const PhysAddr tree = *handover.alloc_preserve(page_size_bytes);
+  const PhysAddr sessions = *handover.alloc_preserve(page_size_bytes << abi::luo::session_block_order);
+  const PhysAddr flbs = *handover.alloc_preserve(page_size_bytes);
+  auto* header = memory.map.at<abi::luo::FlbHeader>(flbs);
+  header->page_count = 1;
+  for (const auto& [name, data] : data_of) {
+    auto* record = memory.map.at<abi::luo::FlbRecord>(flbs + sizeof(abi::luo::FlbHeader)) + header->count++;
+    std::memcpy(record->name, name.data(), name.size());
+    record->data = data;
+    record->count = 1;
+  }
+  std::byte* fdt = memory.map.bytes(tree);
+  const auto put = [&](std::string_view name, const void* value, std::size_t bytes) {
+    fdt_property(fdt, std::string(name).c_str(), value, static_cast<int>(bytes));
+  };
+  const auto put_compatible = [&](std::string_view text) {
+    const std::string value(text);
+    put("compatible", value.c_str(), value.size() + 1);
+  };
+  const auto put_part = [&](std::string_view node, std::string_view compatible, std::string_view property,
+                            PhysAddr at) {
+    fdt_begin_node(fdt, std::string(node).c_str());
+    put_compatible(compatible);
+    put(property, &at.value, sizeof at.value);
+    fdt_end_node(fdt);
+  };
+  fdt_create(fdt, static_cast<int>(page_size_bytes));
+  fdt_finish_reservemap(fdt);
+  fdt_begin_node(fdt, "");
+  put_compatible(abi::luo::compatible);
+  put(abi::luo::number_property, &number, sizeof number);
+  put_part(abi::luo::session_node, abi::luo::session_compatible, abi::luo::session_header_property, sessions);
+  put_part(abi::luo::flb_node, abi::luo::flb_compatible, abi::luo::flb_header_property, flbs);
+  fdt_end_node(fdt);
+  EXPECT_EQ(fdt_finish(fdt), 0);
+  EXPECT_TRUE(handover.add_subtree(abi::luo::subtree_name, tree).ok());
+}
+
 class Kernel {
  public:
   /// Cold.
@@ -397,31 +438,7 @@ class Kernel {
     publish(number);
     return handover().numbers();
   }
-  /// Writes the orchestrator's records as "luo-v1" says.
-  void publish(u64 number) {
-    const PhysAddr tree = *handover().alloc_preserve(page_size_bytes);
-    const PhysAddr sessions = *handover().alloc_preserve(page_size_bytes << abi::luo::session_block_order);
-    const PhysAddr flbs = *handover().alloc_preserve(page_size_bytes);
-    auto* header = memory().map.at<abi::luo::FlbHeader>(flbs);
-    header->page_count = 1;
-    for (const auto& [name, data] : x_flbs) {
-      auto* record = memory().map.at<abi::luo::FlbRecord>(flbs + sizeof(abi::luo::FlbHeader)) + header->count++;
-      std::memcpy(record->name, name.data(), name.size());
-      record->data = data;
-      record->count = 1;
-    }
-    std::byte* fdt = memory().map.bytes(tree);
-    fdt_create(fdt, static_cast<int>(page_size_bytes));
-    fdt_finish_reservemap(fdt);
-    fdt_begin_node(fdt, "");
-    put_string(fdt, "compatible", abi::luo::compatible);
-    put_number(fdt, abi::luo::number_property, number);
-    put_part(fdt, abi::luo::session_node, abi::luo::session_compatible, abi::luo::session_header_property, sessions);
-    put_part(fdt, abi::luo::flb_node, abi::luo::flb_compatible, abi::luo::flb_header_property, flbs);
-    fdt_end_node(fdt);
-    EXPECT_EQ(fdt_finish(fdt), 0);
-    EXPECT_TRUE(handover().add_subtree(abi::luo::subtree_name, tree).ok());
-  }
+  void publish(u64 number) { publish_luo(memory(), handover(), number, x_flbs); }
 
   /// Everything that "undone is undone" is about.
   [[nodiscard]] u64 state_hash() {
@@ -459,21 +476,6 @@ class Kernel {
     const PhysRange range = x_mem->scratch();
     EXPECT_TRUE(handover().open({&range, 1}).ok());
   }
-  static void put_string(void* fdt, const char* name, std::string_view text) {
-    const std::string value(text);
-    fdt_property(fdt, name, value.c_str(), static_cast<int>(value.size() + 1));
-  }
-  static void put_number(void* fdt, std::string_view name, u64 value) {
-    fdt_property(fdt, std::string(name).c_str(), &value, sizeof value);
-  }
-  static void put_part(void* fdt, std::string_view node, std::string_view compatible, std::string_view property,
-                       PhysAddr block) {
-    fdt_begin_node(fdt, std::string(node).c_str());
-    put_string(fdt, "compatible", compatible);
-    put_number(fdt, property, block.value);
-    fdt_end_node(fdt);
-  }
-
   Machine& x_machine;
   Undying<TestMemory> x_mem;
   Undying<kho::Handover> x_handover;
