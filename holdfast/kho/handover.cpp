@@ -59,8 +59,8 @@ Status Handover::write_empty(std::span<const PhysRange> scratch) {
     x_scratch[x_scratch_count] = region;
     regions[x_scratch_count++] = {region.start.value, region.size_bytes};
   }
-  TRY(preserve_locked({x_root, page_size_bytes}));
-  TRY(preserve_locked({x_scratch_page, page_size_bytes}));
+  TRY(x_radix.insert_range({x_root, page_size_bytes}));
+  TRY(x_radix.insert_range({x_scratch_page, page_size_bytes}));
   return write_root({}, {}, {});
 }
 
@@ -79,30 +79,13 @@ bool Handover::is_preservable(PhysRange range) const {
   return std::none_of(scratch().begin(), scratch().end(), [&](const PhysRange& s) { return s.overlaps(range); });
 }
 
-Status Handover::preserve_locked(PhysRange range) {
-  RadixMap& radix_map = x_radix;
-  Code failure = Code::Ok;
-  const PhysRange reserved = cut_while(range, [&](Block block) {
-    failure = radix_map.reserve(radix::key_of(block)).code();
-    return failure == Code::Ok;
-  });
-  // All paths exist: setting the bits cannot fail. Or one does not: paths made for nothing go again.
-  cut(reserved, [&](Block block) {
-    if (failure == Code::Ok)
-      radix_map.insert(radix::key_of(block));
-    else
-      radix_map.prune(radix::key_of(block));
-  });
-  return failure;
-}
-
 Status Handover::preserve(Block block) {
   might_sleep(x_memory.world);
   if (block.order > max_order || !block.start.is_aligned(block.size_bytes())) return Code::Invalid;
   const PhysRange range{block.start, block.size_bytes()};
   if (!is_preservable(range)) return Code::Invalid;
   Guard guard(x_mutex);
-  return preserve_locked(range);
+  return x_radix.insert_range(range);
 }
 
 void Handover::unpreserve(Block block) {
@@ -122,23 +105,20 @@ Status Handover::preserve_range(PhysRange range) {
   might_sleep(x_memory.world);
   if (!is_preservable(range)) return Code::Invalid;
   Guard guard(x_mutex);
-  return preserve_locked(range);
+  return x_radix.insert_range(range);
 }
 
 void Handover::unpreserve_range(PhysRange range) {
   might_sleep(x_memory.world);
   if (!is_page_range(range)) return;
   Guard guard(x_mutex);
-  RadixMap& radix_map = x_radix;
-  cut(range, [&](Block block) { radix_map.erase(radix::key_of(block)); });
+  x_radix.erase_range(range);
 }
 
 bool Handover::contains_range(PhysRange range) const {
   if (!is_page_range(range)) return false;
   Guard guard(x_mutex);
-  const RadixMap& radix_map = x_radix;
-  const PhysRange found = cut_while(range, [&](Block block) { return radix_map.contains(radix::key_of(block)); });
-  return found == range;
+  return x_radix.contains_range(range);
 }
 
 Result<PhysAddr> Handover::alloc_preserve(u64 size_bytes) {

@@ -104,7 +104,6 @@ class Handover final : public BlockSink, public BlockRestorer {
  private:
   [[nodiscard]] bool is_preservable(PhysRange range) const;
   Status write_empty(std::span<const PhysRange> scratch) HOLDFAST_REQUIRES(x_mutex);
-  Status preserve_locked(PhysRange range) HOLDFAST_REQUIRES(x_mutex);
   /// Writes the root FDT anew: as it is, without @p leave_out, with @p add (both may be empty).
   Status write_root(std::string_view add, PhysAddr add_blob, std::string_view leave_out) HOLDFAST_REQUIRES(x_mutex);
   [[nodiscard]] bool is_incoming_block(Block block) const;

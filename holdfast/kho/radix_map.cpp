@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "holdfast/kho/block_cut.hpp"
+
 namespace holdfast::kho {
 
 namespace radix = abi::kho::radix;
@@ -103,6 +105,30 @@ void RadixMap::erase(u64 key) {
 bool RadixMap::contains(u64 key) const {
   const Bitmap* bitmap = find_bitmap(key);
   return bitmap != nullptr && (bitmap->word[radix::word_index(key)] & radix::word_bit(key)) != 0;
+}
+
+Status RadixMap::insert_range(PhysRange range) {
+  Code failure = Code::Ok;
+  const PhysRange reserved = cut_while(range, [&](Block block) {
+    failure = reserve(radix::key_of(block)).code();
+    return failure == Code::Ok;
+  });
+  // All paths exist: setting the bits cannot fail. Or one does not: paths made for nothing go again.
+  cut(reserved, [&](Block block) {
+    if (failure == Code::Ok)
+      insert(radix::key_of(block));
+    else
+      prune(radix::key_of(block));
+  });
+  return failure;
+}
+
+void RadixMap::erase_range(PhysRange range) {
+  cut(range, [&](Block block) { erase(radix::key_of(block)); });
+}
+
+bool RadixMap::contains_range(PhysRange range) const {
+  return cut_while(range, [&](Block block) { return contains(radix::key_of(block)); }) == range;
 }
 
 void RadixMap::for_each(const Visitor<u64>& visit) const { visit_node(x_root, radix::levels - 1, 0, visit); }

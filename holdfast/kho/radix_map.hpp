@@ -33,6 +33,14 @@ class RadixMap {
   /// Also frees the nodes that became empty. Harmless for a key that is not in the set.
   void erase(u64 key);
   [[nodiscard]] bool contains(u64 key) const;
+
+  // The same for every block that a page range is cut into (kho/block_cut.hpp).
+
+  /// All or nothing. Errors: NoMemory.
+  Status insert_range(PhysRange range);
+  void erase_range(PhysRange range);
+  [[nodiscard]] bool contains_range(PhysRange range) const;
+
   /// By rising key.
   void for_each(const Visitor<u64>& visit) const;
 
