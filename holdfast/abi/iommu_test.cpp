@@ -89,7 +89,7 @@ TEST(IommuRecords, UnitHasHundredAndTwelveBytes) {
                  0, 0x90, 0,    0,    0, 0, 0, 0,  //
                  1, 0,    0,    0,    0, 0, 0, 0};
   expected.resize(104, 0);
-  for (unsigned byte : {0, 0, 0, 0, 0, 0, 0, 0x80}) expected.push_back(byte);
+  for (unsigned byte : {0u, 0u, 0u, 0u, 0u, 0u, 0u, 0x80u}) expected.push_back(byte);
   EXPECT_EQ(bytes_of(unit), expected);
 }
 
