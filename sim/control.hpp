@@ -10,9 +10,9 @@ namespace sim::control {
 
 using namespace holdfast;  // NOLINT
 
-inline constexpr u64 id_offset = 0x00;  // u32 ro
-inline constexpr u32 id_value = 0x48464350;  // "HFCP"
-inline constexpr u64 mark_offset = 0x04;     // u32: a holdfast::Phase
+inline constexpr u64 id_offset = 0x00;               // u32 ro
+inline constexpr u32 id_value = 0x48464350;          // "HFCP"
+inline constexpr u64 mark_offset = 0x04;             // u32: a holdfast::Phase
 inline constexpr u64 touched_tables_offset = 0x08;   // u64, as in holdfast::TouchCounts
 inline constexpr u64 touched_blocks_offset = 0x10;   // u64
 inline constexpr u64 touched_records_offset = 0x18;  // u64

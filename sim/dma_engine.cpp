@@ -128,9 +128,8 @@ AuditResult DmaEngine::audit() const {
   for (u64 slot = 0; slot < p.slots(); ++slot) {
     ++result.slots;
     const u64 first = first_transfer_of(p, slot);
-    const u64 last = x_counters.transfers > first
-                         ? first + (x_counters.transfers - 1 - first) / p.slots() * p.slots()
-                         : first;
+    const u64 last =
+        x_counters.transfers > first ? first + (x_counters.transfers - 1 - first) / p.slots() * p.slots() : first;
     const Iova at = slot_iova(p, last);
     Slot found;
     Slot stamp;

@@ -1,7 +1,7 @@
 // The modelled device: makes the transfers that holdfast/hw/dma_engine/registers.hpp describes.
 //
-// Its registers are memory of the machine's owner. step() makes one transfer at most and goes back to the access that was
-// refused when there was one, so that a fault never makes a slot look lost or repeated.
+// Its registers are memory of the machine's owner. step() makes one transfer at most and goes back to the access that
+// was refused when there was one, so that a fault never makes a slot look lost or repeated.
 #pragma once
 
 #include "holdfast/hw/dma_engine/registers.hpp"
@@ -43,11 +43,11 @@ struct EngineCounters {
 
 /// What the machine finds in memory, whatever the engine counted.
 struct AuditResult {
-  u64 slots = 0;     // looked at
+  u64 slots = 0;  // looked at
   u64 lost = 0;
   u64 repeated = 0;
-  u64 wrong = 0;     // stamps included
-  u64 refused = 0;   // slots that the tables do not translate
+  u64 wrong = 0;    // stamps included
+  u64 refused = 0;  // slots that the tables do not translate
 
   [[nodiscard]] bool clean() const { return lost == 0 && repeated == 0 && wrong == 0 && refused == 0; }
 };

@@ -2,7 +2,8 @@
 //
 // A kernel of the model world ends when it jumps, when the test says that it stops for ever, or when it panics. Each of
 // these is a call of Fiber::leave() from deep inside; run() then returns and the generation's stack is gone, with
-// everything that stood on it. An ordinary return, or an exception of the body, ends it too (the exception leaves run()).
+// everything that stood on it. An ordinary return, or an exception of the body, ends it too (the exception leaves
+// run()).
 //
 // Threads: a fiber runs on the thread that calls run(); fibers do not nest.
 #pragma once

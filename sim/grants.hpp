@@ -1,8 +1,9 @@
 // Which memory the machine's owner gave to devices, page by page: the ground truth behind "wild".
 //
 // Every DMA write that lands outside counts; it is carried out all the same. Preserved is a promise that outlives
-// Phase::AdoptionDone, where grants without it end: before, a new kernel uses scratch alone, and a device whose old kernel
-// died before it was blocked still writes what was its own. The promise stays until it is taken back, over any boots.
+// Phase::AdoptionDone, where grants without it end: before, a new kernel uses scratch alone, and a device whose old
+// kernel died before it was blocked still writes what was its own. The promise stays until it is taken back, over any
+// boots.
 #pragma once
 
 #include <vector>

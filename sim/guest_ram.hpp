@@ -1,7 +1,7 @@
 // The machine's RAM as devices and the unit see it: physical addresses, nothing cached, every access checked.
 //
-// The owner of the machine supplies the bytes: physical address a stands at base + a, for every a inside the memory map.
-// Threads: any; entries are read with single-copy atomic loads because a kernel may store them at the same time.
+// The owner of the machine supplies the bytes: physical address a stands at base + a, for every a inside the memory
+// map. Threads: any; entries are read with single-copy atomic loads because a kernel may store them at the same time.
 #pragma once
 
 #include <cstring>
@@ -76,7 +76,9 @@ class GuestRam final : public PhysicalMemory {
 
   [[nodiscard]] const std::vector<MemoryRange>& memory_map() const { return x_map; }
   /// First address behind the last byte of RAM.
-  [[nodiscard]] u64 end() const { return x_pieces.empty() ? 0 : (x_pieces.back().start + x_pieces.back().size_bytes).value; }
+  [[nodiscard]] u64 end() const {
+    return x_pieces.empty() ? 0 : (x_pieces.back().start + x_pieces.back().size_bytes).value;
+  }
 
  private:
   // No plain C++ load promises 16 bytes at once. Processors with AVX do for aligned vector loads (Intel SDM volume 3,

@@ -80,7 +80,8 @@ void Machine::mmio_write(PhysAddr address, Width width, u64 value) {
   const u64 offset = address - start;
   if (start == ecam_start) return config_write(offset, width, value);
   if (start == control_start) return control_write(offset, width, value);
-  if (start >= units_start) return x_units[(start - units_start) / page_size_bytes]->register_write(offset, width, value);
+  if (start >= units_start)
+    return x_units[(start - units_start) / page_size_bytes]->register_write(offset, width, value);
   for (unsigned i = 0; i < x_engines.size(); ++i)
     if (bar_address(x_config, i) == start && x_functions[i].memory_space())
       return x_engines[i]->register_write(offset, width, value);

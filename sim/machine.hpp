@@ -1,8 +1,8 @@
 // The modelled machine: RAM, firmware tables, PCI functions with DMA engines, VT-d units, and the referee that counts.
 //
 // The owner supplies RAM and the register backing as memory, and the clock as a function. Kernels read registers with
-// plain loads of the backing (mmio_read does the same); their stores arrive through mmio_write and are in effect when it
-// returns. step() makes the rest of the machine act. Given the same configuration and the same sequence of calls a
+// plain loads of the backing (mmio_read does the same); their stores arrive through mmio_write and are in effect when
+// it returns. step() makes the rest of the machine act. Given the same configuration and the same sequence of calls a
 // machine does the same things.
 //
 // Threads: one at a time for every function; RAM and the backing may be read, and RAM written, by others meanwhile.

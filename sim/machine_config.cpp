@@ -27,7 +27,8 @@ void check(const MachineConfig& config) {
   require(config.fault_records >= 1 && config.fault_records <= 224, "a unit has 1 to 224 fault records");
   std::set<u16> taken;
   for (const DeviceConfig& device : config.devices) {
-    require(device.bus < bus_count && device.device < 32 && device.function < 8, "a device stands outside buses 0 to 3");
+    require(device.bus < bus_count && device.device < 32 && device.function < 8,
+            "a device stands outside buses 0 to 3");
     require(device.bus != 0 || device.device < first_root_port_device, "devices 0x1c and up of bus 0 are root ports");
     require(device.unit < config.units, "a device names a unit that does not exist");
     require(taken.insert(device.source_id().value).second, "two devices have the same address");

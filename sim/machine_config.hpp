@@ -60,16 +60,16 @@ struct MachineConfig {
   std::vector<DeviceConfig> devices;
   bool last_unit_includes_all = true;  // DRHD INCLUDE_PCI_ALL instead of a list of devices
 
-  bool scalable_mode = true;        // ECAP.SMTS; legacy mode always works
-  u8 domain_count_code = 6;         // CAP.ND: 2^(4 + 2 ND) domain ids
-  bool three_levels = false;        // CAP.SAGAW bit 1 beside bit 2
+  bool scalable_mode = true;  // ECAP.SMTS; legacy mode always works
+  u8 domain_count_code = 6;   // CAP.ND: 2^(4 + 2 ND) domain ids
+  bool three_levels = false;  // CAP.SAGAW bit 1 beside bit 2
   LargePages large_pages = LargePages::TwoMiB;
-  unsigned fault_records = 8;       // 1 .. 224
-  bool coherent = true;             // ECAP.C and ECAP.SMPWCS
-  bool srtp_invalidates = false;    // CAP.ESRTPS
+  unsigned fault_records = 8;     // 1 .. 224
+  bool coherent = true;           // ECAP.C and ECAP.SMPWCS
+  bool srtp_invalidates = false;  // CAP.ESRTPS
   CacheModel caches = CacheModel::Hoarding;
-  bool count_stale_uses = false;    // walk afresh at every cache hit and count differences (slow)
-  unsigned queue_lag = 0;           // steps of the machine until a rung invalidation queue starts to work
+  bool count_stale_uses = false;  // walk afresh at every cache hit and count differences (slow)
+  unsigned queue_lag = 0;         // steps of the machine until a rung invalidation queue starts to work
   u64 seed = 1;
 };
 
@@ -85,7 +85,8 @@ struct MmioRegion {
   u64 size_bytes = 0;
   u64 backing_offset = 0;
 };
-/// Sorted by address, whole pages. A kernel maps region r at backing_offset of the backing and reads it with plain loads.
+/// Sorted by address, whole pages. A kernel maps region r at backing_offset of the backing and reads it with plain
+/// loads.
 [[nodiscard]] std::vector<MmioRegion> mmio_layout(const MachineConfig& config);
 [[nodiscard]] u64 mmio_backing_bytes(const MachineConfig& config);
 

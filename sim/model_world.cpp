@@ -103,14 +103,16 @@ void ModelWorld::log(LogLevel level, std::string_view message) { x_log.push_back
 void ModelWorld::phase(Phase phase, const TouchCounts& touched) {
   x_phase_steps.push_back({phase, x_steps});
   Machine& machine = x_machine->machine();
-  control::write_mark([&](u64 offset, Width width, u64 value) { machine.mmio_write(control_start + offset, width, value); },
-                      phase, touched);
+  control::write_mark(
+      [&](u64 offset, Width width, u64 value) { machine.mmio_write(control_start + offset, width, value); }, phase,
+      touched);
 }
 
 void ModelWorld::guest_memory(PhysRange range, GuestMemory what) {
   Machine& machine = x_machine->machine();
   control::write_guest_memory(
-      [&](u64 offset, Width width, u64 value) { machine.mmio_write(control_start + offset, width, value); }, range, what);
+      [&](u64 offset, Width width, u64 value) { machine.mmio_write(control_start + offset, width, value); }, range,
+      what);
 }
 
 Result<u64> ModelWorld::read_next_image_note(std::span<std::byte> buffer) {

@@ -1,8 +1,9 @@
-// The model world: a modelled machine in the same process, deterministic and stepped, and a World for each kernel on it.
+// The model world: a modelled machine in the same process, deterministic and stepped, and a World for each kernel on
+// it.
 //
 // ModelMachine owns RAM (a memfd), the register backing, the virtual clock and the Machine; it lives as long as the
-// machine. ModelWorld is what one kernel generation sees: RAM at a virtual address that no earlier generation used, with
-// the earlier ones unmapped. A generation runs inside a Fiber, because jump() and a stop never return.
+// machine. ModelWorld is what one kernel generation sees: RAM at a virtual address that no earlier generation used,
+// with the earlier ones unmapped. A generation runs inside a Fiber, because jump() and a stop never return.
 //
 // Time is virtual and moves only with the kernel's own acts: a fixed amount per step, register access and relax().
 // Threads: one.
@@ -59,8 +60,8 @@ class ModelMachine {
 
 /// What the runner wants to happen to one generation.
 struct GenerationPlan {
-  u64 stop_at_step = 0;         // the k-th step hook, counting from 1, does not return; 0: never
-  u64 fail_allocation = 0;      // the k-th may_allocate() says no; 0: never
+  u64 stop_at_step = 0;     // the k-th step hook, counting from 1, does not return; 0: never
+  u64 fail_allocation = 0;  // the k-th may_allocate() says no; 0: never
   Code fail_jump_with = Code::Ok;
   std::vector<std::byte> next_image_note;  // empty: no image is staged
 };

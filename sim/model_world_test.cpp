@@ -111,6 +111,8 @@ TEST(ModelWorld, TellsTheMachineMilestonesAndGrants) {
   world.guest_memory({PhysAddr(0x400000), 0x3000}, GuestMemory::Granted);
   EXPECT_EQ(machine.machine().grants().granted_pages(), 3u);
   world.phase(Phase::BootEntry, {});
+  EXPECT_EQ(machine.machine().grants().granted_pages(), 3u) << "grants end with the blackout, not before";
+  world.phase(Phase::AdoptionDone, {});
   EXPECT_EQ(machine.machine().grants().granted_pages(), 0u);
   EXPECT_EQ(machine.machine().marks().at(0).phase, Phase::BootEntry);
   const BootInfo info = world.boot_info({}, "quiet");

@@ -8,8 +8,11 @@
 
 extern "C" [[noreturn]] void holdfast_panic(const char* what, const char* file, unsigned line) {
   if (sim::Fiber::inside())
-    sim::Fiber::leave(
-        {.kind = sim::Outcome::Kind::Panicked, .handover = {}, .panic_what = what, .panic_file = file, .panic_line = line});
+    sim::Fiber::leave({.kind = sim::Outcome::Kind::Panicked,
+                       .handover = {},
+                       .panic_what = what,
+                       .panic_file = file,
+                       .panic_line = line});
   std::fprintf(stderr, "panic: %s (%s:%u)\n", what, file, line);
   std::abort();
 }

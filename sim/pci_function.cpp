@@ -72,7 +72,8 @@ u8 PciFunction::writable_bits(u64 offset) const {
     case device_control_at + 1: return 0x7f;  // bit 15 starts a reset and reads as 0
     default: break;
   }
-  if (!x_bridge) return offset == bar0_offset + 1 ? 0xf0 : offset == bar0_offset + 2 || offset == bar0_offset + 3 ? 0xff : 0;
+  if (!x_bridge)
+    return offset == bar0_offset + 1 ? 0xf0 : offset == bar0_offset + 2 || offset == bar0_offset + 3 ? 0xff : 0;
   const bool bridge_register = (offset >= primary_bus_offset && offset <= subordinate_bus_offset) ||
                                (offset >= memory_base_offset && offset < memory_limit_offset + 2) ||
                                (offset >= bridge_control_offset && offset < bridge_control_offset + 2);

@@ -1,8 +1,8 @@
 // Configuration space of one modelled function: an endpoint with one 4 KiB memory BAR, or a root port.
 //
-// Both have a PCI Express capability at 0x40; endpoints offer function-level reset. Registers read from the owner's memory;
-// write() keeps read-only bits. Not modelled: moving a BAR away from where firmware put it (the register keeps the value,
-// the decoder does not follow), interrupts, error reporting.
+// Both have a PCI Express capability at 0x40; endpoints offer function-level reset. Registers read from the owner's
+// memory; write() keeps read-only bits. Not modelled: moving a BAR away from where firmware put it (the register keeps
+// the value, the decoder does not follow), interrupts, error reporting.
 #pragma once
 
 #include "sim/machine_config.hpp"

@@ -1,7 +1,8 @@
 // The scorched jump: overwrites every frame of RAM that the next kernel was not promised.
 //
-// What stays: preserved blocks and scratch regions, as the independent reader finds them, the frames of the handover's own
-// bookkeeping (root FDT, scratch array, radix nodes), and reserved areas of the memory map. All else must not be missed.
+// What stays: preserved blocks and scratch regions, as the independent reader finds them, the frames of the handover's
+// own bookkeeping (root FDT, scratch array, radix nodes), and reserved areas of the memory map. All else must not be
+// missed.
 #pragma once
 
 #include "sim/walk/handover_map.hpp"

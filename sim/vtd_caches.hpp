@@ -5,9 +5,9 @@
 //   IOTLB                    DID, page number, size
 //   paging-structure cache   DID, IOVA prefix, level
 //
-// A hoarding cache keeps an entry until an invalidation that must remove it; each invalidate_ function removes exactly what
-// its granularity must remove and nothing more. Only present, valid entries are ever cached (CAP.CM = 0). A domain's
-// translations go in O(1): entries carry a stamp, and the domain remembers when it was last flushed.
+// A hoarding cache keeps an entry until an invalidation that must remove it; each invalidate_ function removes exactly
+// what its granularity must remove and nothing more. Only present, valid entries are ever cached (CAP.CM = 0). A
+// domain's translations go in O(1): entries carry a stamp, and the domain remembers when it was last flushed.
 #pragma once
 
 #include <array>
@@ -75,8 +75,9 @@ class VtdCaches {
   [[nodiscard]] const CachedTable* find_table(u16 did, u64 iova, unsigned level) const;
   void fill_table(u16 did, u64 iova, unsigned level, const CachedTable& table);
 
-  // Context cache (6.5.2.1). Device-selective in legacy mode removes entries of the source ids that were cached with this
-  // DID; in scalable mode context entries have no DID, the argument is ignored there and domain-selective removes nothing.
+  // Context cache (6.5.2.1). Device-selective in legacy mode removes entries of the source ids that were cached with
+  // this DID; in scalable mode context entries have no DID, the argument is ignored there and domain-selective removes
+  // nothing.
   void invalidate_contexts();
   void invalidate_contexts_of_domain(u16 did);
   void invalidate_contexts_of_device(SourceId sid, unsigned function_mask, u16 did);

@@ -65,15 +65,13 @@ void VtdUnit::update_fault_status() {
   const Fsts status(x_registers.load<u32>(fsts_offset));
   x_registers.store(fsts_offset, status.with<fsts::Ppf>(pending ? 1 : 0).raw());
   if (!pending && status.get<fsts::Pfo>() == 0 && status.get<fsts::Iqe>() == 0)
-    x_registers.store(fectl_offset,
-                      EventControl(x_registers.load<u32>(fectl_offset)).with<event_control::Ip>(0).raw());
+    x_registers.store(fectl_offset, EventControl(x_registers.load<u32>(fectl_offset)).with<event_control::Ip>(0).raw());
 }
 
 // With the interrupt masked the event stays pending; unmasked it would be sent, and messages are not modelled.
 void VtdUnit::raise_event() {
   const EventControl control(x_registers.load<u32>(fectl_offset));
-  if (control.get<event_control::Im>() != 0)
-    x_registers.store(fectl_offset, control.with<event_control::Ip>(1).raw());
+  if (control.get<event_control::Im>() != 0) x_registers.store(fectl_offset, control.with<event_control::Ip>(1).raw());
 }
 
 }  // namespace sim

@@ -41,7 +41,8 @@ Translation VtdUnit::translate(SourceId sid, u64 iova, Access access) {
     if (fresh.allowed != result.allowed || (fresh.allowed && fresh.address != result.address)) ++x_stats.stale;
   }
   if (!result.allowed && !resolved.abort_silently)
-    record_fault({sid, result.reason, access, iova}, resolved.stage.fault_processing_disabled && is_qualified(result.reason));
+    record_fault({sid, result.reason, access, iova},
+                 resolved.stage.fault_processing_disabled && is_qualified(result.reason));
   return result;
 }
 
@@ -122,8 +123,7 @@ walk::Lookup VtdUnit::walk_cached(const walk::SecondStage& tables, u16 did, u64 
     }
     const walk::EntryKind kind = walk::classify(tables, *entry, result.level);
     if (kind == walk::EntryKind::NotPresent || kind == walk::EntryKind::ReservedSet) {
-      result.fault =
-          kind == walk::EntryKind::NotPresent ? walk::WalkFault::NotPresent : walk::WalkFault::ReservedSet;
+      result.fault = kind == walk::EntryKind::NotPresent ? walk::WalkFault::NotPresent : walk::WalkFault::ReservedSet;
       return result;
     }
     result.read = result.read && (*entry & walk::ss_read) != 0;

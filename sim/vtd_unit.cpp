@@ -186,9 +186,9 @@ void VtdUnit::iotlb_command(u64 value) {
     case IotlbGranularity::Domain: return x_caches.invalidate_translations_of_domain(did);
     case IotlbGranularity::Page:
       if (where.get<iva::Am>() > max_address_mask) break;
-      return x_caches.invalidate_pages(did, where.get<iva::Addr>() << 12, static_cast<unsigned>(where.get<iva::Am>()),
-                                       where.get<iva::Ih>() != 0 ? VtdCaches::Structures::Keep
-                                                                 : VtdCaches::Structures::Remove);
+      return x_caches.invalidate_pages(
+          did, where.get<iva::Addr>() << 12, static_cast<unsigned>(where.get<iva::Am>()),
+          where.get<iva::Ih>() != 0 ? VtdCaches::Structures::Keep : VtdCaches::Structures::Remove);
   }
   ++x_stats.misuses;
 }
@@ -240,13 +240,8 @@ void VtdUnit::stop_queue(QueueError why) {
 }
 
 void VtdUnit::clear_fault_status(u32 value) {
-  const u32 clearable = Fsts()
-                            .with<fsts::Pfo>(1)
-                            .with<fsts::Iqe>(1)
-                            .with<fsts::Ice>(1)
-                            .with<fsts::Ite>(1)
-                            .with<fsts::Pro>(1)
-                            .raw();
+  const u32 clearable =
+      Fsts().with<fsts::Pfo>(1).with<fsts::Iqe>(1).with<fsts::Ice>(1).with<fsts::Ite>(1).with<fsts::Pro>(1).raw();
   const Fsts before(x_registers.load<u32>(fsts_offset));
   x_registers.store(fsts_offset, before.raw() & ~(value & clearable));
   update_fault_status();
@@ -322,9 +317,9 @@ QueueError VtdUnit::iotlb(Quad raw) {
     case IotlbGranularity::Domain: x_caches.invalidate_translations_of_domain(did); break;
     case IotlbGranularity::Page:
       if (mask > max_address_mask) return QueueError::ReservedField;  // CAP.MAMV
-      x_caches.invalidate_pages(did, request.get<field::Addr>() << 12, mask,
-                                request.get<field::Ih>() != 0 ? VtdCaches::Structures::Keep
-                                                              : VtdCaches::Structures::Remove);
+      x_caches.invalidate_pages(
+          did, request.get<field::Addr>() << 12, mask,
+          request.get<field::Ih>() != 0 ? VtdCaches::Structures::Keep : VtdCaches::Structures::Remove);
       break;
     default: return QueueError::ReservedField;
   }

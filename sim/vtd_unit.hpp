@@ -1,12 +1,15 @@
-// One modelled VT-d unit: registers, invalidation queue, fault records, translation (VT-d Architecture Specification 4.1).
+// One modelled VT-d unit: registers, invalidation queue, fault records, translation (VT-d Architecture
+// Specification 4.1).
 //
-// Its register page is memory of the machine's owner: the unit stores what a kernel may read there, and register_write()
-// is how a kernel's store arrives. A command is complete when register_write returns, except the queue's work when the
-// machine has a queue lag. With translation off a request goes to the raw address, as on real hardware.
+// Its register page is memory of the machine's owner: the unit stores what a kernel may read there, and
+// register_write() is how a kernel's store arrives. A command is complete when register_write returns, except the
+// queue's work when the machine has a queue lag. With translation off a request goes to the raw address, as on real
+// hardware.
 //
 // Modelled: legacy and scalable mode, second stage and pass-through, requests without PASID, register-based
 // invalidation while the queue is off. Not modelled: first stage, nesting, PASID requests, device-TLBs, interrupts
-// (message generation), interrupt remapping, advanced fault log, protected memory, accessed and dirty bits, caching mode.
+// (message generation), interrupt remapping, advanced fault log, protected memory, accessed and dirty bits, caching
+// mode.
 //
 // Threads: one at a time. Tables are fetched in aligned 16-byte atomic pieces (8-byte for paging and PASID directory
 // entries), so a kernel may store them meanwhile.
@@ -48,11 +51,11 @@ struct UnitStats {
   u64 root_pointers_set = 0;     // SRTP commands
   u64 descriptors = 0;           // executed by the queue
   u64 queue_errors = 0;
-  u64 faults = 0;                // all of them
-  u64 faults_dropped = 0;        // not recorded: records full, FPD
-  u64 leaf_hits = 0;             // IOTLB
+  u64 faults = 0;          // all of them
+  u64 faults_dropped = 0;  // not recorded: records full, FPD
+  u64 leaf_hits = 0;       // IOTLB
   u64 walks = 0;
-  u64 stale = 0;  // uses of cached state that a fresh walk contradicts (MachineConfig::count_stale_uses)
+  u64 stale = 0;    // uses of cached state that a fresh walk contradicts (MachineConfig::count_stale_uses)
   u64 misuses = 0;  // register writes against the manual's protocol
 };
 

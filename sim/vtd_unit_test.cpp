@@ -152,8 +152,8 @@ const BrokenEntry broken_entries[] = {
      FaultReason::PasidEntryInvalid},
     {"PASID entry width", Mode::Scalable, [](Attached& m) { set_bits(m, m.pasid_entry, 3 << 2); },
      FaultReason::PasidEntryInvalid},
-    {"top table outside", Mode::Scalable,
-     [](Attached& m) { m.store(m.pasid_entry, outside | 2 << 6 | 2 << 2 | 1); }, FaultReason::SecondStageAccess},
+    {"top table outside", Mode::Scalable, [](Attached& m) { m.store(m.pasid_entry, outside | 2 << 6 | 2 << 2 | 1); },
+     FaultReason::SecondStageAccess},
     {"paging entry reserved", Mode::Scalable, [](Attached& m) { m.map(m.top, iova, target.value | 3 | u64{1} << 62); },
      FaultReason::SecondStageReserved},
     {"not mapped", Mode::Scalable, [](Attached& m) { m.map(m.top, iova, 0); }, FaultReason::ScalableReadNotPermitted},
@@ -174,8 +174,7 @@ TEST(VtdUnit, RefusesAddressesBeyondTheWidthAndWritesToReadOnlyPages) {
   for (const Mode mode : {Mode::Legacy, Mode::Scalable}) {
     Attached m(mode);
     const bool legacy = mode == Mode::Legacy;
-    EXPECT_EQ(m.read(u64{1} << 48).reason,
-              legacy ? FaultReason::AddressBeyondWidth : FaultReason::ScalableBeyondWidth);
+    EXPECT_EQ(m.read(u64{1} << 48).reason, legacy ? FaultReason::AddressBeyondWidth : FaultReason::ScalableBeyondWidth);
     m.map(m.top, iova + 0x1000, target.value | 1);
     EXPECT_TRUE(m.read(iova + 0x1000).allowed);
     EXPECT_EQ(m.write(iova + 0x1000).reason,
@@ -309,10 +308,14 @@ TEST(VtdQueue, RefusesReservedBitsAndWhatTheModeDoesNotHave) {
     QueueError error;
   };
   const Case cases[] = {
-      {invalidate_contexts | 0x40, 0, QueueError::ReservedField}, {invalidate_contexts, 1, QueueError::ReservedField},
-      {0x01, 0, QueueError::ReservedField},                       {invalidate_iotlb, 0x80, QueueError::ReservedField},
-      {0x32, 19, QueueError::ReservedField},                      {0x25, 1, QueueError::ReservedField},
-      {invalidate_pasids, 0, QueueError::InvalidTtm},             {0x06, 0, QueueError::InvalidType},
+      {invalidate_contexts | 0x40, 0, QueueError::ReservedField},
+      {invalidate_contexts, 1, QueueError::ReservedField},
+      {0x01, 0, QueueError::ReservedField},
+      {invalidate_iotlb, 0x80, QueueError::ReservedField},
+      {0x32, 19, QueueError::ReservedField},
+      {0x25, 1, QueueError::ReservedField},
+      {invalidate_pasids, 0, QueueError::InvalidTtm},
+      {0x06, 0, QueueError::InvalidType},
       {0x205, 0, QueueError::InvalidType},
   };
   for (const Case& c : cases) {

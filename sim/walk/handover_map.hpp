@@ -1,9 +1,9 @@
-// An independent reader of what a kernel leaves for the next one: the root FDT, the radix tree of preserved pages and the
-// scratch array of KHO ("kho-v2").
+// An independent reader of what a kernel leaves for the next one: the root FDT, the radix tree of preserved pages and
+// the scratch array of KHO ("kho-v2").
 //
 // Written from the format's description alone and sharing nothing with holdfast/kho, so that the two check each other.
-// The input is memory that a kernel wrote: nothing in it is believed, every loop is bounded, and the first thing that does
-// not fit ends the reading with a sentence.
+// The input is memory that a kernel wrote: nothing in it is believed, every loop is bounded, and the first thing that
+// does not fit ends the reading with a sentence.
 #pragma once
 
 #include <string>

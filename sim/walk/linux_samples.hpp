@@ -20,9 +20,9 @@ class LinuxSample : public PhysicalMemory {
   /// Nothing when the sample is not there.
   static std::optional<LinuxSample> load(const std::string& name) {
     const char* given = std::getenv("HOLDFAST_LINUX_SAMPLES");
-    const std::filesystem::path root =
-        given != nullptr ? std::filesystem::path(given)
-                         : std::filesystem::path(HOLDFAST_SOURCE_DIR) / "../shared/data/linux70";
+    const std::filesystem::path root = given != nullptr
+                                           ? std::filesystem::path(given)
+                                           : std::filesystem::path(HOLDFAST_SOURCE_DIR) / "../shared/data/linux70";
     const auto folder = root / name;
     if (!std::filesystem::exists(folder / "pages.json")) return std::nullopt;
     LinuxSample sample;

@@ -41,7 +41,8 @@ SecondStage stage_of(const LinuxSample& sample, SourceId sid) {
   const PasidDirectoryEntry entry(sample.load64(directory + (pasid >> pasid_table_lg2) * 8).value());
   PasidEntry::Words raw{};
   for (unsigned i = 0; i < 8; ++i)
-    raw[i] = sample.load64(page(entry.get<pasid_directory_entry::SmptblPtr>()) + (pasid & 63) * 64 + u64{i} * 8).value();
+    raw[i] =
+        sample.load64(page(entry.get<pasid_directory_entry::SmptblPtr>()) + (pasid & 63) * 64 + u64{i} * 8).value();
   const PasidEntry pasid_entry_value(raw);
   EXPECT_EQ(pasid_entry_value.get<pasid_entry::Pgtt>(), 2u);
   EXPECT_TRUE(pasid_entry_value.reserved_clear());
@@ -110,9 +111,9 @@ TEST_P(LinuxHandover, IsReadAsLinuxWalkedIt) {
   const auto sample = LinuxSample::load(std::string("kho/") + GetParam());
   if (!sample) GTEST_SKIP() << "no recorded samples here";
   const auto& arguments = sample->truth["reported_by_linux"]["kho_populate_arguments"];
-  const HandoverMap map = read_handover(
-      *sample, {arguments["fdt_phys"].get<u64>(), arguments["fdt_len"].get<u64>(), arguments["scratch_phys"].get<u64>(),
-                arguments["scratch_len"].get<u64>()});
+  const HandoverMap map =
+      read_handover(*sample, {arguments["fdt_phys"].get<u64>(), arguments["fdt_len"].get<u64>(),
+                              arguments["scratch_phys"].get<u64>(), arguments["scratch_len"].get<u64>()});
   ASSERT_EQ(map.error, "");
   std::vector<Block> expected;
   for (const auto& run : sample->truth["reported_by_linux"]["preserved_runs_in_walk_order"])

@@ -44,9 +44,7 @@ struct Walk {
       switch (const EntryKind kind = classify(stage, *entry, level)) {
         case EntryKind::NotPresent: break;
         case EntryKind::ReservedSet: fault(WalkFault::ReservedSet); break;
-        case EntryKind::Table:
-          table(entry_address(*entry, level, kind), level - 1, here, readable, writable);
-          break;
+        case EntryKind::Table: table(entry_address(*entry, level, kind), level - 1, here, readable, writable); break;
         case EntryKind::Leaf:
           visit({here, entry_address(*entry, level, kind), u64{1} << level_shift(level), readable, writable});
           break;

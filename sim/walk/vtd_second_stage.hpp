@@ -1,11 +1,11 @@
 // A naive walker of VT-d second-stage tables: VT-d Architecture Specification 4.1, sections 3.7 and 9.8.
 //
-// Written from the manual, one entry at a time, with no cache and no cleverness: the referee. The entry bits are declared
-// here a second time on purpose and are never shared with holdfast/pt. Levels here count as in the manual's figures, 1 is
-// the table of 4-KByte pages.
+// Written from the manual, one entry at a time, with no cache and no cleverness: the referee. The entry bits are
+// declared here a second time on purpose and are never shared with holdfast/pt. Levels here count as in the manual's
+// figures, 1 is the table of 4-KByte pages.
 //
-// An entry is not present when neither R nor W is set. Permissions are ANDed along the walk. Failure is a WalkFault with
-// the level at which it was found; nothing is thrown and nothing is written.
+// An entry is not present when neither R nor W is set. Permissions are ANDed along the walk. Failure is a WalkFault
+// with the level at which it was found; nothing is thrown and nothing is written.
 #pragma once
 
 #include <functional>
@@ -28,7 +28,7 @@ enum class SnoopBit : u8 { Reserved, AllowedInLeaf, Ignored };
 /// What the unit and the context or PASID entry say about the tables.
 struct SecondStage {
   PhysAddr top_table;
-  unsigned levels = 4;            // 3, 4 or 5
+  unsigned levels = 4;              // 3, 4 or 5
   unsigned host_address_bits = 48;  // address bits from here to 51 are reserved
   bool pages_2m = true;
   bool pages_1g = false;
@@ -78,8 +78,8 @@ struct Leaf {
   bool operator==(const Leaf&) const = default;
 };
 
-/// Calls @p visit for every leaf, IOVAs rising. Returns the first fault met (NotPresent never is one); leaves before and
-/// after it are still visited. Depth is bounded by stage.levels, so a table that contains itself ends too.
+/// Calls @p visit for every leaf, IOVAs rising. Returns the first fault met (NotPresent never is one); leaves before
+/// and after it are still visited. Depth is bounded by stage.levels, so a table that contains itself ends too.
 WalkFault for_each_leaf(const PhysicalMemory& memory, const SecondStage& stage,
                         const std::function<void(const Leaf&)>& visit);
 

@@ -83,13 +83,12 @@ TEST(SecondStageWalk, ChecksEveryReservedBitOfEveryKindOfEntry) {
     u64 entry;
   };
   const std::vector<Case> cases{
-      {0x1008, 0x2003 | ss_page_size},           // no pages at level 4
-      {0x2008, 0x3003 | ss_page_size},           // no 1G pages in this unit
-      {0x1008, 0x2003 | ss_snoop},               // SNP in a table entry
-      {0x4008, 0x123456003 | u64{1} << 48},      // beyond the host address width
-      {0x4008, 0x123456003 | u64{1} << 51},
-      {0x4008, 0x123456003 | ss_transient},
-      {0x3008, 0x40000083 | u64{1} << 12},       // misaligned 2M page
+      {0x1008, 0x2003 | ss_page_size},       // no pages at level 4
+      {0x2008, 0x3003 | ss_page_size},       // no 1G pages in this unit
+      {0x1008, 0x2003 | ss_snoop},           // SNP in a table entry
+      {0x4008, 0x123456003 | u64{1} << 48},  // beyond the host address width
+      {0x4008, 0x123456003 | u64{1} << 51}, {0x4008, 0x123456003 | ss_transient},
+      {0x3008, 0x40000083 | u64{1} << 12},  // misaligned 2M page
       {0x3008, 0x40000083 | u64{1} << 20},
   };
   for (const Case& c : cases) {

@@ -8,10 +8,10 @@
 //   3. read it back
 //   4. read the stamp of a pseudo-random page of the window: {page index in the file, mix(0, page index)}
 //
-// The window maps one memory file again and again; alias(i) says which of its mappings transfer i goes through. An access
-// that the unit refuses adds 1 to FAULTED and is tried again with the next transfer attempt; i does not advance. The
-// engine runs while CTRL.RUN is 1, the function's bus master bit is 1 and the parameters are valid. A function-level
-// reset clears every register. Parameters may change only while RUN is 0 and TRANSFERS is 0.
+// The window maps one memory file again and again; alias(i) says which of its mappings transfer i goes through. An
+// access that the unit refuses adds 1 to FAULTED and is tried again with the next transfer attempt; i does not advance.
+// The engine runs while CTRL.RUN is 1, the function's bus master bit is 1 and the parameters are valid. A
+// function-level reset clears every register. Parameters may change only while RUN is 0 and TRANSFERS is 0.
 //
 // The functions below are that manual's arithmetic: pure, shared by the engine and by whoever audits its memory.
 #pragma once

@@ -7,8 +7,11 @@
 namespace holdfast::hw::dma_engine {
 namespace {
 
-constexpr Parameters parameters{.window_iova = 0x100000, .window_bytes = 3 * 16 * page_size_bytes,
-                                .file_bytes = 16 * page_size_bytes, .slot_offset = 64, .seed = 0x1234};
+constexpr Parameters parameters{.window_iova = 0x100000,
+                                .window_bytes = 3 * 16 * page_size_bytes,
+                                .file_bytes = 16 * page_size_bytes,
+                                .slot_offset = 64,
+                                .seed = 0x1234};
 
 TEST(DmaEngineManual, VisitsEverySlotOncePerRound) {
   for (u64 round = 0; round < 3; ++round) {

@@ -8,15 +8,15 @@
 namespace holdfast::hw::pci {
 
 // Common header (type 0 and 1).
-inline constexpr u64 vendor_id_offset = 0x00;        // 16
-inline constexpr u64 device_id_offset = 0x02;        // 16
-inline constexpr u64 command_offset = 0x04;          // 16
-inline constexpr u64 status_offset = 0x06;           // 16
-inline constexpr u64 revision_id_offset = 0x08;      // 8
-inline constexpr u64 class_code_offset = 0x09;       // 24: programming interface, subclass, class
-inline constexpr u64 cache_line_size_offset = 0x0c;  // 8
-inline constexpr u64 header_type_offset = 0x0e;      // 8
-inline constexpr u64 bar0_offset = 0x10;             // 32 each; 6 in type 0, 2 in type 1
+inline constexpr u64 vendor_id_offset = 0x00;             // 16
+inline constexpr u64 device_id_offset = 0x02;             // 16
+inline constexpr u64 command_offset = 0x04;               // 16
+inline constexpr u64 status_offset = 0x06;                // 16
+inline constexpr u64 revision_id_offset = 0x08;           // 8
+inline constexpr u64 class_code_offset = 0x09;            // 24: programming interface, subclass, class
+inline constexpr u64 cache_line_size_offset = 0x0c;       // 8
+inline constexpr u64 header_type_offset = 0x0e;           // 8
+inline constexpr u64 bar0_offset = 0x10;                  // 32 each; 6 in type 0, 2 in type 1
 inline constexpr u64 capabilities_pointer_offset = 0x34;  // 8
 inline constexpr u64 interrupt_line_offset = 0x3c;        // 8
 inline constexpr u64 interrupt_pin_offset = 0x3d;         // 8
@@ -46,9 +46,9 @@ using BusMaster = Bit<2>;
 using MemorySpace = Bit<1>;
 using IoSpace = Bit<0>;
 }  // namespace command
-using Command = Bits<16, Reserved<15, 11>, command::InterruptDisable, Reserved<9>, command::SerrEnable, Reserved<7>,
-                     command::ParityResponse, Reserved<5, 3>, command::BusMaster, command::MemorySpace,
-                     command::IoSpace>;
+using Command =
+    Bits<16, Reserved<15, 11>, command::InterruptDisable, Reserved<9>, command::SerrEnable, Reserved<7>,
+         command::ParityResponse, Reserved<5, 3>, command::BusMaster, command::MemorySpace, command::IoSpace>;
 
 /// 7.5.1.1.4 Status.
 namespace status {
@@ -67,9 +67,9 @@ enum class HeaderLayout : u8 { Endpoint = 0, Bridge = 1 };
 
 /// 7.5.1.2.1 Memory BAR.
 namespace bar {
-using Address = Field<31, 4>;   // bits 31:4 of the address
+using Address = Field<31, 4>;  // bits 31:4 of the address
 using Prefetchable = Bit<3>;
-using Type = Field<2, 1>;       // 0 32-bit, 2 64-bit
+using Type = Field<2, 1>;  // 0 32-bit, 2 64-bit
 using IoSpace = Bit<0>;
 }  // namespace bar
 using Bar = Bits<32, bar::Address, bar::Prefetchable, bar::Type, bar::IoSpace>;
@@ -92,9 +92,9 @@ using SlotImplemented = Bit<8>;
 using PortType = Field<7, 4>;
 using Version = Field<3, 0>;
 }  // namespace express_capabilities
-using ExpressCapabilities = Bits<16, Reserved<15, 14>, express_capabilities::InterruptMessage,
-                                 express_capabilities::SlotImplemented, express_capabilities::PortType,
-                                 express_capabilities::Version>;
+using ExpressCapabilities =
+    Bits<16, Reserved<15, 14>, express_capabilities::InterruptMessage, express_capabilities::SlotImplemented,
+         express_capabilities::PortType, express_capabilities::Version>;
 enum class PortType : u8 { Endpoint = 0, RootPort = 4, UpstreamPort = 5, DownstreamPort = 6, IntegratedEndpoint = 9 };
 
 /// 7.5.3.3 Device Capabilities: function-level reset.

@@ -1,7 +1,7 @@
 // Invalidation queue descriptors as data: Intel VT-d Architecture Specification 4.1 / 5.0, section 6.5.2.
 //
-// All are declared 128 bits wide; the 256-bit form (IQA.DW = 1) has a second, all-reserved half. Address fields hold page
-// frame numbers, except the wait descriptor's, which holds a 4-byte-aligned address without its low two bits.
+// All are declared 128 bits wide; the 256-bit form (IQA.DW = 1) has a second, all-reserved half. Address fields hold
+// page frame numbers, except the wait descriptor's, which holds a 4-byte-aligned address without its low two bits.
 #pragma once
 
 #include "holdfast/base/bits.hpp"
@@ -92,8 +92,8 @@ using Sw = Bit<5>;  // write StatusData to StatusAddr on completion
 using If = Bit<4>;  // interrupt on completion (sets ICS.IWC)
 using Type = Field<3, 0>;
 }  // namespace wait_descriptor
-using WaitDescriptor = Bits<128, wait_descriptor::StatusAddr, Reserved<65, 64>, wait_descriptor::StatusData,
-                            Reserved<31, 8>, wait_descriptor::Pd, wait_descriptor::Fn, wait_descriptor::Sw,
-                            wait_descriptor::If, wait_descriptor::Type>;
+using WaitDescriptor =
+    Bits<128, wait_descriptor::StatusAddr, Reserved<65, 64>, wait_descriptor::StatusData, Reserved<31, 8>,
+         wait_descriptor::Pd, wait_descriptor::Fn, wait_descriptor::Sw, wait_descriptor::If, wait_descriptor::Type>;
 
 }  // namespace holdfast::hw::vtd

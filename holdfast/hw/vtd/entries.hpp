@@ -1,16 +1,17 @@
 // VT-d remapping structures as data: Intel VT-d Architecture Specification 4.1 / 5.0, chapter 9.
 //
-// Root, context and PASID entries. Hardware fetches them in aligned 16-byte pieces: each entry is an array of u64 words,
-// two to a piece. Table pointers hold page frame numbers (bits 63:12 unshifted); bits at and above the host address width
-// are reserved as well, which only the reader can check. Second-stage entries are not here on purpose (see pt/, sim/walk/).
+// Root, context and PASID entries. Hardware fetches them in aligned 16-byte pieces: each entry is an array of u64
+// words, two to a piece. Table pointers hold page frame numbers (bits 63:12 unshifted); bits at and above the host
+// address width are reserved as well, which only the reader can check. Second-stage entries are not here on purpose
+// (see pt/, sim/walk/).
 #pragma once
 
 #include "holdfast/base/bits.hpp"
 
 namespace holdfast::hw::vtd {
 
-inline constexpr unsigned root_entries_per_table = 256;             // by bus
-inline constexpr unsigned context_entries_per_table = 256;          // by device and function, 16 bytes each
+inline constexpr unsigned root_entries_per_table = 256;              // by bus
+inline constexpr unsigned context_entries_per_table = 256;           // by device and function, 16 bytes each
 inline constexpr unsigned scalable_context_entries_per_table = 128;  // by the low 7 bits of devfn, 32 bytes each
 inline constexpr unsigned pasid_entries_per_table = 64;
 inline constexpr unsigned pasid_table_lg2 = 6;  // directory index = PASID >> 6, table index = PASID & 0x3f
@@ -42,9 +43,9 @@ using Tt = Field<3, 2>;         // translation type
 using Fpd = Bit<1>;             // fault processing disable
 using P = Bit<0>;
 }  // namespace context_entry
-using ContextEntry = Bits<128, Reserved<127, 88>, context_entry::Did, Reserved<71>, context_entry::Ignored,
-                          context_entry::Aw, context_entry::Ssptptr, Reserved<11, 4>, context_entry::Tt,
-                          context_entry::Fpd, context_entry::P>;
+using ContextEntry =
+    Bits<128, Reserved<127, 88>, context_entry::Did, Reserved<71>, context_entry::Ignored, context_entry::Aw,
+         context_entry::Ssptptr, Reserved<11, 4>, context_entry::Tt, context_entry::Fpd, context_entry::P>;
 enum class TranslationType : u8 { Untranslated = 0, DeviceTlb = 1, PassThrough = 2 };
 
 /// 9.4 Scalable-Mode Context Entry.
@@ -71,8 +72,8 @@ using SmptblPtr = Field<63, 12>;  // PASID table
 using Fpd = Bit<1>;
 using P = Bit<0>;
 }  // namespace pasid_directory_entry
-using PasidDirectoryEntry = Bits<64, pasid_directory_entry::SmptblPtr, Reserved<11, 2>, pasid_directory_entry::Fpd,
-                                 pasid_directory_entry::P>;
+using PasidDirectoryEntry =
+    Bits<64, pasid_directory_entry::SmptblPtr, Reserved<11, 2>, pasid_directory_entry::Fpd, pasid_directory_entry::P>;
 
 /// 9.6 Scalable-Mode PASID Table Entry.
 namespace pasid_entry {

@@ -8,8 +8,8 @@
 namespace holdfast::hw::vtd {
 
 namespace fault_record {
-using F = Bit<127>;         // fault; RW1C
-using T1 = Bit<126>;        // with T2 = 0: 1 read, 0 write
+using F = Bit<127>;          // fault; RW1C
+using T1 = Bit<126>;         // with T2 = 0: 1 read, 0 write
 using At = Field<125, 124>;  // address type
 using Pv = Field<123, 104>;  // PASID
 using Fr = Field<103, 96>;   // reason
@@ -31,18 +31,18 @@ enum class FaultReason : u8 {
   // Legacy mode.
   RootNotPresent = 0x01,
   ContextNotPresent = 0x02,
-  ContextInvalid = 0x03,       // TT or AW that the unit does not support
-  AddressBeyondWidth = 0x04,   // beyond the width of the entry, or MGAW
+  ContextInvalid = 0x03,      // TT or AW that the unit does not support
+  AddressBeyondWidth = 0x04,  // beyond the width of the entry, or MGAW
   WriteNotPermitted = 0x05,
   ReadNotPermitted = 0x06,
-  PagingEntryAccess = 0x07,    // a paging entry could not be read
+  PagingEntryAccess = 0x07,  // a paging entry could not be read
   RootTableAccess = 0x08,
   ContextTableAccess = 0x09,
   RootReserved = 0x0a,
   ContextReserved = 0x0b,
   PagingEntryReserved = 0x0c,
-  TypeBlocked = 0x0d,          // translation or translated request, refused by TT
-  InterruptAddress = 0x0e,     // output address inside the interrupt range
+  TypeBlocked = 0x0d,       // translation or translated request, refused by TT
+  InterruptAddress = 0x0e,  // output address inside the interrupt range
   // Scalable mode.
   RootTableAddressInvalid = 0x30,  // RTADDR.TTM
   ScalableRootAccess = 0x38,
@@ -74,14 +74,15 @@ enum class FaultReason : u8 {
   SecondStageReserved = 0x7a,
   SecondStagePointerInvalid = 0x7b,
   ScalableNotCanonical = 0x80,
-  ScalableBeyondWidth = 0x83,        // beyond the width of the entry, or MGAW
-  SecondStageBeyondWidth = 0x84,     // an address that a first stage put out, nested
+  ScalableBeyondWidth = 0x83,     // beyond the width of the entry, or MGAW
+  SecondStageBeyondWidth = 0x84,  // an address that a first stage put out, nested
   ScalableWriteNotPermitted = 0x85,
   ScalableReadNotPermitted = 0x86,
   ScalableInterruptAddress = 0x87,
 };
 
-/// A fault is qualified (FPD of the entry may suppress its record) unless it was found before an entry with FPD was read.
+/// A fault is qualified (FPD of the entry may suppress its record) unless it was found before an entry with FPD was
+/// read.
 [[nodiscard]] constexpr bool is_qualified(FaultReason reason) {
   switch (reason) {
     case FaultReason::RootNotPresent:

@@ -59,9 +59,11 @@ TEST(VtdEntries, RootEntry) {
   EXPECT_EQ(entry.words()[0], 0xabcde001u);
   EXPECT_EQ(RootEntry::reserved_bits(0), 0xffeu);
   EXPECT_EQ(RootEntry::reserved_bits(1), ~u64{0});
-  const ScalableRootEntry scalable =
-      ScalableRootEntry().with<scalable_root_entry::Uctp>(2).with<scalable_root_entry::Up>(1).with<scalable_root_entry::Lctp>(
-          1).with<scalable_root_entry::Lp>(1);
+  const ScalableRootEntry scalable = ScalableRootEntry()
+                                         .with<scalable_root_entry::Uctp>(2)
+                                         .with<scalable_root_entry::Up>(1)
+                                         .with<scalable_root_entry::Lctp>(1)
+                                         .with<scalable_root_entry::Lp>(1);
   EXPECT_EQ(scalable.words()[0], 0x1001u);
   EXPECT_EQ(scalable.words()[1], 0x2001u);
 }

@@ -79,11 +79,11 @@ using Dt = Bit<2>;           // device-TLBs
 using Qi = Bit<1>;           // queued invalidation
 using C = Bit<0>;            // coherent walks of root, context, PASID (legacy: paging) structures
 }  // namespace ecap
-using Ecap =
-    Bits<64, Reserved<63, 52>, ecap::Pms, Reserved<50>, ecap::Rps, ecap::Smpwcs, ecap::Fsts, ecap::Ssts, ecap::Ssads,
-         ecap::Vcs, ecap::Smts, ecap::Pds, ecap::Dit, ecap::Pasid, ecap::Pss, ecap::Eafs, ecap::Nwfs, Reserved<32>,
-         ecap::Srs, ecap::Ers, ecap::Prs, Reserved<28>, ecap::Dis, ecap::Nest, ecap::Mts, Reserved<24>, ecap::Mhmv,
-         Reserved<19, 18>, ecap::Iro, ecap::Sc, ecap::Pt, Reserved<5>, ecap::Eim, ecap::Ir, ecap::Dt, ecap::Qi, ecap::C>;
+using Ecap = Bits<64, Reserved<63, 52>, ecap::Pms, Reserved<50>, ecap::Rps, ecap::Smpwcs, ecap::Fsts, ecap::Ssts,
+                  ecap::Ssads, ecap::Vcs, ecap::Smts, ecap::Pds, ecap::Dit, ecap::Pasid, ecap::Pss, ecap::Eafs,
+                  ecap::Nwfs, Reserved<32>, ecap::Srs, ecap::Ers, ecap::Prs, Reserved<28>, ecap::Dis, ecap::Nest,
+                  ecap::Mts, Reserved<24>, ecap::Mhmv, Reserved<19, 18>, ecap::Iro, ecap::Sc, ecap::Pt, Reserved<5>,
+                  ecap::Eim, ecap::Ir, ecap::Dt, ecap::Qi, ecap::C>;
 
 /// 11.4.4.1 Global Command Register (32, wo). A write carries the sticky bits (TE EAFL QIE IRE CFI) as they shall stay,
 /// and at most one one-shot bit (SRTP SFL WBF SIRTP).
@@ -132,7 +132,7 @@ enum class Ttm : u8 { Legacy = 0, Scalable = 1, Reserved = 2, AbortDma = 3 };
 /// 11.4.6.1 Context Command Register (64): register-based context-cache invalidation, legacy mode only.
 inline constexpr u64 ccmd_offset = 0x28;
 namespace ccmd {
-using Icc = Bit<63>;        // invalidate context-cache; clears itself
+using Icc = Bit<63>;         // invalidate context-cache; clears itself
 using Cirg = Field<62, 61>;  // requested granularity
 using Caig = Field<60, 59>;  // actual granularity (ro)
 using Fm = Field<33, 32>;    // function mask
@@ -256,7 +256,7 @@ using Am = Field<5, 0>;      // address mask: 2^AM pages
 }  // namespace iva
 using Iva = Bits<64, iva::Addr, Reserved<11, 7>, iva::Ih, iva::Am>;
 namespace iotlb {
-using Ivt = Bit<63>;        // invalidate; clears itself
+using Ivt = Bit<63>;         // invalidate; clears itself
 using Iirg = Field<61, 60>;  // requested granularity
 using Iaig = Field<58, 57>;  // actual granularity (ro)
 using Dr = Bit<49>;          // drain reads
