@@ -100,16 +100,16 @@ TEST(Session, ThePreservedFileOutlivesItsDescriptor) {
   RecordProperty("acceptance", "L18");
   Kernel kernel;
   kernel.add_handler();
-  const size_t alive = SpyFile::alive.size();
+  const size_t alive = SpyFile::alive().size();
   const i32 session = kernel.create("a").value();
   const i32 file = kernel.open_file(1);
   ASSERT_EQ(kernel.preserve_fd(session, file, 1), Code::Ok);
   ASSERT_TRUE(kernel.process.fds.close(file).ok());
-  EXPECT_EQ(SpyFile::alive.size(), alive + 1);
+  EXPECT_EQ(SpyFile::alive().size(), alive + 1);
   ASSERT_TRUE(kernel.luo.freeze().ok());
   kernel.luo.unfreeze();
   ASSERT_TRUE(kernel.process.fds.close(session).ok());
-  EXPECT_EQ(SpyFile::alive.size(), alive);
+  EXPECT_EQ(SpyFile::alive().size(), alive);
 }
 
 TEST(Session, AHandlerLearnsTheTokenOfAFileInItsOwnSessionOnly) {

@@ -29,7 +29,7 @@ class SpyFile final : public File {
   static constexpr char file_kind = 0;
   explicit SpyFile(std::string kind_name, u64 the_number)
       : File(2), handler_name(std::move(kind_name)), number(the_number) {
-    alive.insert(this);
+    alive().insert(this);
   }
   static FileRef make(const std::string& kind_name, u64 number) {
     return FileRef::adopt(new SpyFile(kind_name, number));
@@ -38,11 +38,15 @@ class SpyFile final : public File {
 
   const std::string handler_name;  // which spy handler takes it
   const u64 number;
-  static inline std::set<SpyFile*> alive;
+  /// Also those that a kernel left behind when it jumped. Never destroyed.
+  static std::set<SpyFile*>& alive() {
+    static auto* const all = new std::set<SpyFile*>;
+    return *all;
+  }
 
  private:
   void release() override {
-    alive.erase(this);
+    alive().erase(this);
     delete this;
   }
 };
