@@ -120,4 +120,23 @@ inline constexpr u64 invalidate_iotlb = 0x12;
 inline constexpr u64 invalidate_iotlb_domain(u16 did) { return u64{did} << 16 | 0x22; }
 inline constexpr u64 invalidate_iotlb_pages(u16 did) { return u64{did} << 16 | 0x32; }
 
+/// One device, one page mapped, translation on.
+struct Attached : HandMadeMachine {
+  static constexpr u64 iova = 0x8040201000u;
+  static constexpr PhysAddr target{0x1000000};
+  static constexpr u16 did = 0x55;
+
+  explicit Attached(Mode mode, MachineConfig config = one_device()) : HandMadeMachine(std::move(config)) {
+    top = new_page();
+    map(top, iova, target.value | 3);
+    attach(mode, top, did);
+    enable(mode);
+  }
+  [[nodiscard]] FaultReason reason() { return read(iova).reason; }
+  PhysAddr top;
+};
+
+inline void set_bits(HandMadeMachine& m, PhysAddr at, u64 bits) { m.store(at, m.word(at) | bits); }
+inline void clear_bits(HandMadeMachine& m, PhysAddr at, u64 bits) { m.store(at, m.word(at) & ~bits); }
+
 }  // namespace sim
