@@ -494,7 +494,6 @@ TEST_F(HandoverTest, TheIncomingMapIsKeptUntilItIsReleased) {
 }
 
 TEST(Scratch, IsLargeEnoughAndStaysOutOfTheImage) {
-  RecordProperty("acceptance", "K9");
   const std::vector<MemoryRange> small{{{PhysAddr(0), 64 << 20}, MemoryKind::Ram}};
   EXPECT_EQ(default_scratch_bytes(small), u64{2} << 20);
   const std::vector<MemoryRange> ram{{{PhysAddr(0), u64{1} << 30}, MemoryKind::Ram},

@@ -219,7 +219,7 @@ class PassOnTest : public testing::Test {
 };
 
 TEST_F(PassOnTest, WhatWasNotFinishedCrossesAgain) {
-  RecordProperty("acceptance", "L20 B17");
+  RecordProperty("acceptance", "L20");
   const i32 session = next->retrieve("vm").value();
   ASSERT_TRUE(next->retrieve_fd(session, 1002).ok());
   const i32 fresh = next->create("fresh").value();

@@ -221,7 +221,6 @@ TEST(Session, FilesAndSessionsGrowBeyondLinuxsSizesUpToAStatedMaximum) {
 }
 
 TEST(Session, ThousandsOfSessionsAndFilesGoAgainWithoutATrace) {
-  RecordProperty("acceptance", "A2");
   Kernel kernel;
   kernel.add_handler();
   (void)kernel.device();
@@ -365,7 +364,6 @@ TEST_F(AfterTheJump, FilesThatNeedEachOtherAreRefusedInsteadOfTurningForEver) {
 }
 
 TEST_F(AfterTheJump, TheAdministratorCanDropASession) {
-  RecordProperty("acceptance", "B18");
   EXPECT_EQ(next->drop("nobody"), Code::NotFound);
   const i32 held = next->retrieve("other").value();
   EXPECT_EQ(next->drop("other"), Code::Busy);

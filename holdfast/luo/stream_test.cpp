@@ -169,7 +169,6 @@ class DamagedRecords : public testing::Test {
 };
 
 TEST_F(DamagedRecords, AnotherVersionIsNotInterpreted) {
-  RecordProperty("acceptance", "L22");
   ASSERT_EQ(fdt_setprop_inplace(tree, 0, "compatible", "luo-v9", 7), 0);
   session_header->count = ~u64{0};
   const auto next = boot();
