@@ -1,18 +1,10 @@
 #include "tests/circle/circle.hpp"
 
+#include "host/report_collector.hpp"
 #include "uapi/holdfast/holdfast.h"
 
 namespace circle {
 namespace {
-
-class Collector final : public vmm::Reporter {
- public:
-  explicit Collector(std::vector<vmm::Report>& reports) : x_reports(reports) {}
-  void report(const vmm::Report& report) override { x_reports.push_back(report); }
-
- private:
-  std::vector<vmm::Report>& x_reports;
-};
 
 u64 stale_uses(const sim::Machine& machine) {
   u64 sum = 0;
@@ -67,7 +59,7 @@ Circle::Circle(const Scene& scene, sim::ModelPace pace)
 }
 
 host::Generation Circle::generation(sim::GenerationPlan plan) {
-  Collector collector(reports);
+  host::ReportCollector collector(reports);
   host::Generation generation = session.run(
       [&](host::ModelSession::Context& context) {
         WatchedSyscalls system(context);
