@@ -96,22 +96,22 @@ class RestoredOnLinux : public RestoredTest {
 TEST_F(RestoredTest, TheWholeCircleTwice) {
   RecordProperty("acceptance", "R1 R8 R9 R11 R13");
   for (int round = 0; round < 2; ++round) {
-    const auto before = machine.hardware.entries;
+    const auto before = machine->entries();
     EXPECT_EQ(before.size(), 3u);
     retrieve();
     bind_all();
     take_back();
     rebuild();
-    EXPECT_EQ(machine.hardware.entries, before) << "nothing was touched so far";
+    EXPECT_EQ(machine->entries(), before) << "nothing was touched so far";
     for (u8 i = 0; i < 2; ++i) {
       std::optional<u64> difference;
       EXPECT_EQ(machine->compare(fd, old_hwpts[i], hwpts[i], difference), Code::Ok);
       EXPECT_FALSE(difference);
     }
-    machine.hardware.replaced.clear();
+    machine.hardware.log.clear();
     attach_all();
-    EXPECT_EQ(machine.hardware.replaced.size(), 3u);
-    EXPECT_TRUE(machine.hardware.blocked.empty()) << "no moment without translation";
+    EXPECT_EQ(machine->count("replace"), 3u);
+    EXPECT_EQ(machine->count("block"), 0u) << "no moment without translation";
     EXPECT_EQ(machine->destroy(fd, old_hwpts[0]), Code::Ok);
     EXPECT_EQ(machine->destroy(fd, old_hwpts[1]), Code::Ok);
     EXPECT_EQ(machine->unit.dids_in_use(), 2u) << "those of the new page tables";
@@ -181,7 +181,7 @@ TEST_F(RestoredTest, ABoundDeviceIsAttachedToWhatWasTakenBack) {
     EXPECT_EQ(again->value, old_hwpts[i / 2]);
   }
   EXPECT_EQ(machine->destroy(fd, old_hwpts[0]), Code::Busy);
-  EXPECT_TRUE(machine.hardware.replaced.empty());
+  EXPECT_EQ(machine->count("replace"), 0u);
   unbind_all();
 }
 
@@ -234,7 +234,7 @@ TEST_F(RestoredTest, DetachingWithoutReplacementBlocksTheDevice) {
   bind_all();
   take_back();
   EXPECT_TRUE(iommufd().detach(ObjectId(ids[2])).ok());
-  EXPECT_FALSE(machine.hardware.entries.contains(machine->devices[2]->id().value));
+  EXPECT_FALSE(machine->entries().contains(machine->devices[2]->id().value));
   EXPECT_EQ(machine->destroy(fd, old_hwpts[1]), Code::Ok);
   EXPECT_EQ(iommufd().attach(ObjectId(ids[2]), ObjectId(old_hwpts[0])).code(), Code::Invalid);
   unbind_all();
@@ -290,7 +290,7 @@ TEST_F(RestoredTest, ANewPageTableThatMapsSomethingElseIsReported) {
 TEST_F(RestoredTest, TheAdministratorMayDropIt) {
   RecordProperty("acceptance", "B18");
   EXPECT_TRUE(machine->drop_session("vm").ok());
-  EXPECT_TRUE(machine.hardware.entries.empty()) << "its devices are blocked";
+  EXPECT_TRUE(machine->entries().empty()) << "its devices are blocked";
   EXPECT_EQ(unrestored(), 0u);
   EXPECT_EQ(machine->unit.dids_in_use(), 0u);
   const i32 fresh = machine->open_iommufd();
@@ -305,7 +305,7 @@ TEST_F(RestoredTest, WhatIsDroppedUnderAnOpenFileIsGoneFromIt) {
   take_back();
   machine->close(session);
   ASSERT_TRUE(machine->drop_session("vm").ok());
-  EXPECT_TRUE(machine.hardware.entries.empty());
+  EXPECT_TRUE(machine->entries().empty());
   for (const u32 id : ids) EXPECT_FALSE(iommufd().is_attached(ObjectId(id)));
   std::optional<u64> difference;
   EXPECT_EQ(machine->compare(fd, old_hwpts[0], old_hwpts[1], difference), Code::Invalid);
@@ -345,7 +345,7 @@ TEST_F(RestoredOnLinux, StopsWhereTheSeriesStops) {
 
 TEST_F(RestoredTest, WhatNobodyRetrievedCrossesAgain) {
   RecordProperty("acceptance", "B17");
-  const auto entries = machine.hardware.entries;
+  const auto entries = machine->entries();
   const auto before = machine->snapshot();
   ASSERT_TRUE(machine->orchestrator.freeze().ok());
   machine->orchestrator.unfreeze();
@@ -356,7 +356,7 @@ TEST_F(RestoredTest, WhatNobodyRetrievedCrossesAgain) {
   ASSERT_TRUE(machine->core.cut_off().ok());
   machine->has_jumped = true;
   machine.boot(machine->handover.numbers(), luo::Policy::Holdfast);
-  for (const auto& [device, entry] : entries) EXPECT_EQ(machine.hardware.entries[device].top, entry.top);
+  for (const auto& [device, top] : entries) EXPECT_EQ(machine->entries()[device], top);
   retrieve();
   bind_all();
   take_back();
@@ -412,7 +412,7 @@ class RecordTest : public RestoredTest {
   Code retrieve_damaged() {
     EXPECT_EQ(machine->retrieve_session("vm", session), Code::Ok);
     const Code code = machine->retrieve(session, iommufd_token, fd);
-    EXPECT_EQ(machine.hardware.entries.size(), 3u) << "devices go on as they did";
+    EXPECT_EQ(machine->entries().size(), 3u) << "devices go on as they did";
     EXPECT_EQ(machine->finish(session), Code::Busy);
     return code;
   }

@@ -12,6 +12,7 @@ class TestKernel : public MemfdKernel {
   explicit TestKernel(Args&&... args) : MemfdKernel(std::forward<Args>(args)...) {
     register_handlers();
   }
+  ~TestKernel() override { process.fds.files.clear(); }
 
   i32 open_iommufd() { return process.install(iommufd::Iommufd::create(host.memory, core).value()); }
   iommufd::Iommufd& iommufd_of(i32 fd) { return *luo::file_cast<iommufd::Iommufd>(&file(fd)); }

@@ -5,7 +5,7 @@
 //   machine->...                              // calls of its process
 //   MemfdKernel& next = machine.jump();       // consent, cut-off, live boot on the same RAM and hardware
 //
-// The unit is a stand-in for a driver: entries are a map that outlives the kernels, as hardware does.
+// The unit is iommu's stand-in for a driver (iommu/test_machine.hpp).
 #pragma once
 
 #include <gtest/gtest.h>
@@ -15,6 +15,7 @@
 #include <set>
 #include <string>
 
+#include "holdfast/iommu/test_machine.hpp"
 #include "holdfast/luo/orchestrator.hpp"
 #include "holdfast/memfd/memfd_handler.hpp"
 #include "holdfast/memfd/test_support.hpp"
@@ -22,153 +23,6 @@
 #include "uapi/holdfast/memfd.h"
 
 namespace holdfast {
-
-/// What stays when the kernel goes.
-struct FakeHardware {
-  std::map<u16, iommu::EntrySpec> entries;
-  PhysAddr root;
-  bool dead = false;          // the queue does not answer
-  std::vector<u16> blocked;   // devices that lost their entry, in order
-  std::vector<u16> replaced;  // devices whose entry was swapped with no moment in between
-};
-
-class FakeUnit final : public iommu::Unit {
- public:
-  static constexpr PhysAddr base{0xfed90000};
-
-  FakeUnit(Memory& memory, FakeHardware& hardware) : x_memory(memory), x_hardware(hardware) {
-    x_limits.iova_bits = 39;
-    x_limits.levels_mask = 1 << 3 | 1 << 4;
-    x_limits.page_sizes = u64{1} << 12 | u64{1} << 21;
-    x_limits.domain_ids = 256;
-    x_limits.coherent_tables = true;
-    x_limits.capability = 0x00d2008c22260286;
-    x_limits.extended_capability = 0xf00f4a;
-  }
-
-  PhysAddr register_base() const override { return base; }
-  u16 segment() const override { return 0; }
-  const iommu::UnitLimits& limits() const override { return x_limits; }
-  bool covers(SourceId) const override { return true; }
-
-  /// The root exists while it is preserved: a live boot starts units before there is memory.
-  Status start_fresh() override {
-    x_hardware.root = {};
-    x_hardware.entries.clear();
-    return {};
-  }
-  Status adopt(const iommu::UnitAdoption& state, const iommu::PreservedSet& preserved) override {
-    if (state.root_table != x_hardware.root) return Code::Mismatch;
-    return preserved.contains({state.root_table, 0}) ? Status() : Code::Corrupt;
-  }
-  Status quarantine() override { return x_hardware.entries.clear(), Status(); }
-
-  Result<DomainId> allocate_did() override {
-    for (u16 did = 2; did < x_limits.domain_ids; ++did)
-      if (x_dids.insert(did).second) return DomainId(did);
-    return Code::NoSpace;
-  }
-  Status reserve_did(DomainId did) override {
-    if (did.value < 2 || did.value >= x_limits.domain_ids) return Code::OutOfRange;
-    return x_dids.insert(did.value).second ? Status() : Code::Exists;
-  }
-  void release_did(DomainId did) override { x_dids.erase(did.value); }
-  u32 dids_in_use() const override { return static_cast<u32>(x_dids.size()); }
-
-  Status prepare(SourceId) override { return {}; }
-  Status install(SourceId device, const iommu::EntrySpec& to) override {
-    if (x_hardware.dead) return Code::TimedOut;
-    return x_hardware.entries.emplace(device.value, to).second ? Status() : Code::Busy;
-  }
-  Status replace(SourceId device, const iommu::EntrySpec& from, const iommu::EntrySpec& to) override {
-    if (x_hardware.dead) return Code::TimedOut;
-    if (!x_hardware.entries.contains(device.value) || x_hardware.entries[device.value] != from) return Code::Mismatch;
-    x_hardware.entries[device.value] = to;
-    x_hardware.replaced.push_back(device.value);
-    return {};
-  }
-  Status block(SourceId device) override {
-    if (x_hardware.dead) return Code::TimedOut;
-    if (x_hardware.entries.erase(device.value) != 0) x_hardware.blocked.push_back(device.value);
-    return {};
-  }
-  iommu::LiveEntry read_entry(SourceId device) const override {
-    iommu::LiveEntry entry;
-    const auto at = x_hardware.entries.find(device.value);
-    if (at == x_hardware.entries.end()) return entry;
-    entry.state = iommu::LiveEntry::State::Translating;
-    entry.spec = at->second;
-    entry.words[0] = at->second.top.value | 1;
-    entry.words[1] = u64{at->second.did.value} << 8 | at->second.levels;
-    return entry;
-  }
-  void for_each_present_entry(iommu::EntryVisitor& visitor) const override {
-    const auto copy = x_hardware.entries;
-    for (const auto& [device, entry] : copy) visitor.entry(SourceId(device));
-  }
-  Status invalidate(DomainId, const pt::Gather&) override { return x_hardware.dead ? Code::TimedOut : Status(); }
-  Status invalidate_domain(DomainId) override { return x_hardware.dead ? Code::TimedOut : Status(); }
-
-  Status preserve(BlockSink& sink, abi::iommu::IntelUnit& record) override {
-    if (x_hardware.root == PhysAddr()) {
-      TRY_ASSIGN(x_hardware.root, x_memory.buddy.allocate_zeroed(0));
-      x_owns_root = true;
-    }
-    const Status status = sink.preserve({x_hardware.root, 0});
-    if (!status.ok()) return free_root(), status;
-    record.phys_addr = base.value;
-    record.root_table = x_hardware.root.value;
-    return {};
-  }
-  void unpreserve(BlockSink& sink, abi::iommu::IntelUnit& record) override {
-    sink.unpreserve({x_hardware.root, 0});
-    free_root();
-    record = {};
-  }
-  Status preserve_device(BlockSink&, SourceId, abi::iommu::IntelDevice&) override { return {}; }
-  void unpreserve_device(BlockSink&, SourceId, abi::iommu::IntelDevice&) override {}
-  Status check_alive() override { return x_hardware.dead ? Code::TimedOut : Status(); }
-  Status cut_off(std::span<const SourceId> keep) override {
-    for (const auto& [device, entry] : x_hardware.entries)
-      if (std::find(keep.begin(), keep.end(), SourceId(device)) == keep.end()) x_cut_off[device] = entry;
-    for (const auto& [device, entry] : x_cut_off) x_hardware.entries.erase(device);
-    return {};
-  }
-  void reinstate() override {
-    x_hardware.entries.merge(x_cut_off);
-    x_cut_off.clear();
-  }
-  Status take_ownership(BlockRestorer& restore) override {
-    TRY(restore.restore(x_hardware.root));
-    return {};
-  }
-  Status adopt_device(SourceId, const abi::iommu::IntelDevice&, const iommu::PreservedSet&) override { return {}; }
-  u32 drain_faults() override { return 0; }
-  u64 state_hash() const override {
-    u64 hash = x_dids.size();
-    for (const u16 did : x_dids) hash = abi::checksum_add(hash, did);
-    for (const auto& [device, entry] : x_hardware.entries) {
-      hash = abi::checksum_add(hash, u64{device} << 32 | u64{entry.did.value} << 8 | entry.levels);
-      hash = abi::checksum_add(hash, entry.top.value);
-    }
-    return hash;
-  }
-
- private:
-  void free_root() {
-    if (!x_owns_root) return;
-    x_memory.buddy.release(x_hardware.root, 0);
-    x_hardware.root = {};
-    x_owns_root = false;
-  }
-
-  Memory& x_memory;
-  FakeHardware& x_hardware;
-  bool x_owns_root = false;
-  iommu::UnitLimits x_limits;
-  std::set<u16> x_dids;
-  std::map<u16, iommu::EntrySpec> x_cut_off;
-};
 
 /// Everything that must be the same before and after a call that failed.
 struct StateSnapshot {
@@ -186,17 +40,19 @@ class MemfdKernel {
  public:
   static constexpr u64 mib = u64{1} << 20;
 
-  MemfdKernel(GrantWorld& in_world, FakeHardware& on_hardware, luo::Policy with_policy = luo::Policy::Holdfast)
-      : MemfdKernel(in_world, on_hardware, Handover{}, with_policy) {}
-  MemfdKernel(GrantWorld& in_world, FakeHardware& on_hardware, const Handover& left,
-             luo::Policy with_policy = luo::Policy::Holdfast)
+  /// Who registers devices: this class four of its own, or a class above by walking a bus.
+  enum class Devices : u8 { Four, FromAbove };
+
+  MemfdKernel(GrantWorld& in_world, iommu::FakeHardware& on_hardware, const Handover& left,
+              luo::Policy with_policy = luo::Policy::Holdfast, Devices which = Devices::Four)
       : world(in_world),
         hardware(on_hardware),
         policy(with_policy),
         host(in_world, TestOpen::Later, left),
-        unit(host.memory, on_hardware) {
+        unit(on_hardware, host.memory, host.early) {
     boot_early();
-    boot_late();
+    if (which == Devices::Four) register_devices();
+    register_handler();
   }
   MemfdKernel(const MemfdKernel&) = delete;
   MemfdKernel& operator=(const MemfdKernel&) = delete;
@@ -244,6 +100,25 @@ class MemfdKernel {
   Status drop_session(const std::string& name) { return orchestrator.drop_session(bytes_of(name)); }
   void close(i32 fd) { EXPECT_TRUE(process.fds.close(fd).ok()); }
 
+  // The hardware.
+
+  /// Where the entry of each device leads that has one.
+  [[nodiscard]] std::map<u16, PhysAddr> entries() const {
+    struct Collect final : iommu::EntryVisitor {
+      void entry(SourceId device) override { ids.push_back(device); }
+      std::vector<SourceId> ids;
+    } collect;
+    unit.for_each_present_entry(collect);
+    std::map<u16, PhysAddr> found;
+    for (const SourceId id : collect.ids) found[id.value] = unit.read_entry(id).spec.top;
+    return found;
+  }
+  /// How often the unit was told to do something ("replace", "block") since its log was cleared.
+  [[nodiscard]] u64 count(const std::string& what) const {
+    return static_cast<u64>(std::count_if(hardware.log.begin(), hardware.log.end(),
+                                          [&](const std::string& line) { return line.starts_with(what + " "); }));
+  }
+
   // The jump.
 
   Status freeze() {
@@ -272,11 +147,11 @@ class MemfdKernel {
   }
 
   GrantWorld& world;
-  FakeHardware& hardware;
+  iommu::FakeHardware& hardware;
   const luo::Policy policy;
   TestMemory host;
   kho::Handover handover{host.memory};
-  FakeUnit unit;
+  iommu::FakeUnit unit;
   iommu::Core core{host.memory, handover};
   luo::Orchestrator orchestrator{host.memory, handover, policy};
   memfd::MemfdHandler memfd_handler{host.memory, handover, core, policy};
@@ -286,6 +161,12 @@ class MemfdKernel {
   bool has_jumped = false;
 
  protected:
+  /// The end of a boot, when all devices are registered.
+  void verify() {
+    core.devices_enumerated();
+    ASSERT_TRUE(core.verify().ok());
+    core.free_replaced_roots();
+  }
   /// State of an open file, as far as a kind has one.
   [[nodiscard]] virtual u64 hash_of(const luo::File& open) const {
     const auto* memory = luo::file_cast<memfd::MemFile>(&open);
@@ -301,29 +182,29 @@ class MemfdKernel {
   }
   void boot_early() {
     ASSERT_TRUE(core.add_unit(unit).ok());
-    if (!host.boot.is_live()) {
-      host.memory.open();
-      ASSERT_TRUE(core.start_fresh().ok());
-    } else {
+    if (host.boot.is_live()) {
       auto opened = kho::IncomingMap::open(host.memory.map, host.boot.handover);
       ASSERT_TRUE(opened.ok());
       incoming.emplace(*opened);
       ASSERT_TRUE(core.adopt(*incoming, host.early).ok());
       ASSERT_TRUE(handover.claim_incoming(*incoming).ok());
-      host.memory.open();
-      ASSERT_TRUE(core.claim_restored().ok());
     }
+    host.memory.open();
+    unit.memory_is_up = true;
     const PhysRange scratch = host.scratch();
     ASSERT_TRUE(handover.open({&scratch, 1}).ok());
+    ASSERT_TRUE((incoming ? core.claim_restored() : core.start_fresh()).ok());
+    ASSERT_TRUE(core.keep_roots().ok());
     ASSERT_TRUE(orchestrator.open(incoming ? &*incoming : nullptr).ok());
   }
-  void boot_late() {
+  void register_devices() {
     for (u8 i = 0; i < devices.size(); ++i) {
       const iommu::DeviceIdentity identity{.segment = 0, .id = SourceId(0, static_cast<u8>(i + 1), 0), .vendor = 0xf01d, .device = 1};
       devices[i] = core.register_device(identity).value();
     }
-    core.devices_enumerated();
-    ASSERT_TRUE(core.verify().ok());
+    verify();
+  }
+  void register_handler() {
     ASSERT_TRUE(orchestrator.register_handler(memfd_handler).ok());
     if (policy == luo::Policy::Linux) return;
     ASSERT_TRUE(orchestrator.register_flb(memfd_handler, core.attest_flb()).ok());
@@ -342,29 +223,38 @@ struct EndOfKernel {
 };
 
 /// One machine and the kernel that runs on it now.
-template <class Kernel>
+template <class Kernel, class MachineWorld = GrantWorld>
 class Machine {
  public:
   explicit Machine(u64 ram_bytes, luo::Policy policy = luo::Policy::Holdfast)
-      : x_world(std::make_unique<GrantWorld>(ram_bytes)), x_kernel(new Kernel(*x_world, hardware, policy)) {}
+      : x_world(std::make_unique<MachineWorld>(ram_bytes)) {
+    hardware.base = PhysAddr(0xfed90000);
+    hardware.last_bus = 0xff;
+    hardware.limits.iova_bits = 39;
+    hardware.limits.levels_mask = 1 << 3 | 1 << 4;
+    hardware.limits.capability = 0x00d2008c22260286;
+    hardware.limits.extended_capability = 0xf00f4a;
+    x_kernel.reset(new Kernel(*x_world, hardware, Handover{}, policy));
+  }
 
+  [[nodiscard]] MachineWorld& world() const { return *x_world; }
   Kernel* operator->() const { return x_kernel.get(); }
   Kernel& operator*() const { return *x_kernel; }
 
   /// The next kernel boots on what this one leaves.
   Kernel& jump() { return boot(x_kernel->jump(), x_kernel->policy); }
   Kernel& boot(const Handover& left, luo::Policy policy) {
-    auto next = std::make_unique<GrantWorld>(*x_world, AfterJump{});
+    auto next = std::make_unique<MachineWorld>(*x_world, AfterJump{});
     x_kernel.reset();
     x_world = std::move(next);
     x_kernel.reset(new Kernel(*x_world, hardware, left, policy));
     return *x_kernel;
   }
 
-  FakeHardware hardware;
+  iommu::FakeHardware hardware;
 
  private:
-  std::unique_ptr<GrantWorld> x_world;
+  std::unique_ptr<MachineWorld> x_world;
   std::unique_ptr<Kernel, EndOfKernel> x_kernel;
 };
 

@@ -8,7 +8,8 @@ Status Devices::open() {
   Status status;
   x_pci.for_each_function([&](pci::Function& function) {
     if (!status.ok() || function.is_bridge || function.iommu_device == nullptr) return;
-    status = x_slots.push_back({.function = &function, .incoming = function.is_incoming});
+    const bool crossed = function.is_incoming || function.iommu_device->state() != iommu::Device::State::Normal;
+    status = x_slots.push_back({.function = &function, .incoming = crossed});
   });
   if (!status.ok()) x_slots.clear();
   return status;
