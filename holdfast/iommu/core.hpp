@@ -5,7 +5,8 @@
 //   Live: (a) add_unit()..., adopt(): scratch memory only, nothing of the previous kernel is written; the blackout
 //   ends.
 //         (b) claim_restored(), register_device()..., devices_enumerated(): ownership is claimed before anyone can
-//         bind. (c) verify(): from here on restored domains can be found, compared and replaced.
+//         bind. (c) verify(): from here on restored domains can be found, compared and replaced; free_replaced_roots().
+//   Both: keep_roots(), when memory and the outgoing handover are open.
 //   Outgoing: preserve_domain(), preserve_device(); prepare_freeze(), cut_off(), jump; reinstate() if it returns.
 //
 // Trust: whatever came in is checked before it is used; what is bad costs the object that it belongs to (quarantine:
@@ -73,10 +74,18 @@ class Core {
   /// Live boot (b), once memory is open and the incoming map is claimed. The units take their pages over, each exactly
   /// once; domain objects are made. A second call does what the first could not. Error: NoMemory.
   Status claim_restored();
+  /// Cold and live, once the units have memory and the outgoing handover is open; after claim_restored(). Every root
+  /// table that hardware reads is in the handover from here on: a unit of which nothing is preserved goes on blocking
+  /// through the jump. Error: NoMemory (a second call does what the first could not).
+  Status keep_roots();
   /// Live boot (b), after the PCI walk: incoming devices that were not found lose their entries and domains.
   void devices_enumerated();
   /// Live boot (c). A domain that fails is quarantined and its devices are blocked. Error: NoMemory; may be repeated.
   Status verify();
+  /// Live boot (c), after verify(). Root tables that the previous kernel kept and that this one replaced, because
+  /// nothing of their units crossed or nothing of it was believed, go back to the allocator, unless a record, a block
+  /// list or a domain claims the page. A second call finds nothing.
+  void free_replaced_roots();
 
   [[nodiscard]] const AdoptionReport& adoption_report() const { return x_report; }
   /// Live-update number of the jump that the incoming attestation was written for; nothing if there is none.
@@ -90,7 +99,8 @@ class Core {
   /// the attested one is quarantined (and is not an error). Errors: NoDevice (no unit covers it, or its unit does not
   /// work), Exists, NoMemory.
   Result<Device*> register_device(const DeviceIdentity& identity);
-  /// Blocks it. Errors: Busy (owned or preserved), and those of Unit::block.
+  /// Blocks it, except when it is attached to its restored domain: then it stays as it is, and registered again it is
+  /// what it was. Errors: Busy (owned or preserved), and those of Unit::block.
   Status unregister_device(Device& device);
   [[nodiscard]] Result<Device*> find_device(u16 segment, SourceId id) const;
   void for_each_device(kho::Visitor<Device&> visit) const;
@@ -242,9 +252,12 @@ class Core {
   // core_restore.cpp
   Status make_restored_domain(IncomingDomain& incoming);
   void adopt_device_object(Device& device, IncomingDevice& incoming);
+  void part_from_object(Device& device);
   void give_up_incoming(IncomingDevice& incoming, std::string_view reason);
   Status verify_domain(IncomingDomain& incoming);
   Result<bool> read_block_list(IncomingDomain& incoming, Vec<Block>& blocks);
+  template <class F>
+  [[nodiscard]] bool any_record_page(F is_wanted) const;
   [[nodiscard]] bool holds_records(const IncomingDomain& incoming) const;
   void check_disjoint();
   void quarantine_domain(IncomingDomain& incoming, std::string_view reason);

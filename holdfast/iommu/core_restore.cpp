@@ -70,6 +70,46 @@ Status Core::claim_restored() {
   return {};
 }
 
+Status Core::keep_roots() {
+  Guard guard(x_mutex);
+  for (UnitState& state : units()) {
+    const Status kept = state.unit->keep_root(x_handover);
+    if (kept.code() == Code::NoMemory) return Code::NoMemory;
+    if (kept.ok() || !state.reason.empty()) continue;
+    state.reason = "its root table cannot be preserved";
+    report({.kind = Quarantined::Kind::Unit, .address = state.unit->register_base(), .reason = state.reason});
+  }
+  return {};
+}
+
+void Core::free_replaced_roots() {
+  Guard guard(x_mutex);
+  for (const UnitState& state : units()) {
+    const PhysAddr root = state.unit->replaced_root();
+    if (root.value == 0 || !state.working || !x_handover.is_incoming({root, 0})) continue;
+    const bool is_table = pt::generation_of(x_memory.frames.at(root).mark) != 0;  // verification stamps what it meets
+    if (is_table || any_record_page([&](PhysAddr page) { return page == root; })) continue;
+    x_handover.restore_free(root);
+  }
+}
+
+/// True when @p is_wanted(page) for a page of records, of the attestation, or of a block list that was found good.
+template <class F>
+bool Core::any_record_page(F is_wanted) const {
+  for (const PhysAddr page : x_incoming.record_pages)
+    if (is_wanted(page)) return true;
+  for (const PhysAddr page : x_incoming.attest_pages)
+    if (is_wanted(page)) return true;
+  for (const IncomingDomain& incoming : x_incoming.domains) {
+    PhysAddr page(incoming.attest.block_list);
+    for (u64 i = 0; i < incoming.block_list_pages; ++i) {
+      if (is_wanted(page)) return true;
+      page = PhysAddr(x_memory.map.at<abi::attest::BlockListPage>(page)->next);
+    }
+  }
+  return false;
+}
+
 Status Core::make_restored_domain(IncomingDomain& incoming) {
   TRY_ASSIGN(Domain * domain, x_memory.heap.create<Domain>());
   Undo undo([&] {
@@ -125,6 +165,14 @@ void Core::adopt_device_object(Device& device, IncomingDevice& incoming) {
   device.x_state = Device::State::Incoming;
   device.x_restored_token = incoming.record.dma_owner_token;
   domain->x_devices.push_back(device);
+}
+
+/// The device goes on without an object, as it was before it was registered.
+void Core::part_from_object(Device& device) {
+  IncomingDevice* incoming = x_incoming.find_device(device.x_identity.segment, device.id());
+  verify_invariant(incoming != nullptr && incoming->is_adopted, "an incoming device has an adopted record");
+  device.x_domain->x_devices.remove(device);
+  incoming->is_settled = false;
 }
 
 /// Blocks an adopted device that has no Device object, and takes it out of its domain.
@@ -231,18 +279,7 @@ Result<bool> Core::read_block_list(IncomingDomain& incoming, Vec<Block>& blocks)
 /// True when a page of records or of a block list lies in the domain's table blocks.
 bool Core::holds_records(const IncomingDomain& incoming) const {
   const auto blocks = incoming.domain->x_restored->blocks();
-  for (const PhysAddr page : x_incoming.record_pages)
-    if (contains_page(blocks, page)) return true;
-  for (const PhysAddr page : x_incoming.attest_pages)
-    if (contains_page(blocks, page)) return true;
-  for (const IncomingDomain& other : x_incoming.domains) {
-    PhysAddr page(other.attest.block_list);
-    for (u64 i = 0; i < other.block_list_pages; ++i) {
-      if (contains_page(blocks, page)) return true;
-      page = PhysAddr(x_memory.map.at<abi::attest::BlockListPage>(page)->next);
-    }
-  }
-  return false;
+  return any_record_page([&](PhysAddr page) { return contains_page(blocks, page); });
 }
 
 /// No two domains own the same memory. Of two that claim it, one that was not verified is wrong; when both were, whose

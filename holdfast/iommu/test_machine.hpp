@@ -88,6 +88,21 @@ class FakeUnit final : public Unit {
     return empty_root();
   }
 
+  [[nodiscard]] PhysAddr replaced_root() const override { return x_replaced_root; }
+  /// A root from before memory moves first, as a driver would do when it hears of memory.
+  Status keep_root(BlockSink& sink) override {
+    if (x_kept_root == x_hw.root) return {};
+    if (!x_hw.answers) return Code::Io;
+    if (x_root_is_early) {
+      TRY_ASSIGN(const PhysAddr moved, x_memory.buddy.allocate_zeroed(0));
+      x_hw.root = moved;
+      x_root_is_early = false;
+    }
+    TRY(sink.preserve({x_hw.root, 0}));
+    x_kept_root = x_hw.root;
+    return {};
+  }
+
   Result<DomainId> allocate_did() override {
     for (u32 did = 2; did < x_hw.limits.domain_ids; ++did)
       if (x_dids.insert(static_cast<u16>(did)).second) return DomainId(static_cast<u16>(did));
@@ -156,7 +171,6 @@ class FakeUnit final : public Unit {
       status = sink.preserve({page, 0});
       if (status.ok()) added.push_back(page);
     };
-    add(x_hw.root);
     for (unsigned bus = 0; bus < 256; ++bus)
       if (root()[bus] != 0) add(PhysAddr(root()[bus]));
     if (!status.ok()) {
@@ -176,7 +190,6 @@ class FakeUnit final : public Unit {
     };
     for (unsigned bus = 0; bus < 256; ++bus)
       if ((record.context_tables_bitmap[bus / 32] >> (2 * bus % 64) & 1) != 0) drop(root()[bus]);
-    if (record.root_table != 0) drop(record.root_table);
     record = {};
   }
   Status preserve_device(BlockSink&, SourceId, abi::iommu::IntelDevice&) override { return device_hook; }
@@ -244,6 +257,8 @@ class FakeUnit final : public Unit {
   }
   Status empty_root() {
     if (!x_hw.answers) return Code::TimedOut;
+    if (x_hw.translating) x_replaced_root = x_hw.root;
+    x_root_is_early = !memory_is_up;
     if (memory_is_up) {
       TRY_ASSIGN(x_hw.root, x_memory.buddy.allocate_zeroed(0));
     } else {
@@ -268,6 +283,9 @@ class FakeUnit final : public Unit {
   EarlyAllocator& x_early;
   std::set<u16> x_dids;
   std::set<u64> x_preserved;
+  PhysAddr x_replaced_root;
+  PhysAddr x_kept_root;
+  bool x_root_is_early = false;
   std::map<u16, Entry> x_removed;
 };
 
@@ -368,6 +386,7 @@ class Kernel {
     for (FakeUnit* unit : x_units) unit->memory_is_up = true;
     open_handover();
     EXPECT_TRUE(core().start_fresh().ok());
+    EXPECT_TRUE(core().keep_roots().ok());
   }
   enum class Until : u8 { Adopted, Claimed, Verified };
   /// Live. @p devices are what the PCI walk finds.
@@ -390,10 +409,12 @@ class Kernel {
     open_handover();
     for (FakeUnit* unit : x_units) unit->memory_is_up = true;
     EXPECT_TRUE(core().claim_restored().ok());
+    EXPECT_TRUE(core().keep_roots().ok());
     for (const DeviceIdentity& device : devices) add_device(device);
     core().devices_enumerated();
     if (until == Until::Claimed) return;
     EXPECT_TRUE(core().verify().ok());
+    core().free_replaced_roots();
   }
 
   [[nodiscard]] Core& core() { return *x_core; }

@@ -94,6 +94,16 @@ class Unit {
   /// blocked.
   virtual Status quarantine() = 0;
 
+  /// Root table that hardware walked when start_fresh() or quarantine() swapped in an empty one, which hardware
+  /// confirmed; no table of it is walked any more. 0: there was none.
+  [[nodiscard]] virtual PhysAddr replaced_root() const = 0;
+  /// When memory is up, and after take_ownership() of an adopted unit: from here on the page of the root table is in
+  /// @p sink, whether or not anything of the unit is preserved, because translation stays on through every jump and
+  /// hardware goes on reading the root. No effect the second time; the root does not move afterwards.
+  /// Errors: NoMemory; Io (the unit does not answer: where its root stands cannot be preserved, and check_alive() will
+  /// refuse the jump).
+  virtual Status keep_root(BlockSink& sink) = 0;
+
   // Domain ids. 0 and 1 are never given out (VT-d 6.2.2.1, and Linux's FLPT_DEFAULT_DID).
 
   virtual Result<DomainId> allocate_did() = 0;
@@ -126,15 +136,16 @@ class Unit {
 
   // Handover, outgoing.
 
-  /// Root table and every existing context table, once; later calls add context tables created since.
+  /// Records the root table, which keep_root() preserved, and preserves every existing context table, once; later calls
+  /// add context tables created since.
   virtual Status preserve(BlockSink& sink, abi::iommu::IntelUnit& record) = 0;
-  /// Exactly what @p record names: the root if root_table is not 0, and the context tables of the bitmap. Clears it.
+  /// Exactly the context tables that @p record names. Clears it.
   virtual void unpreserve(BlockSink& sink, abi::iommu::IntelUnit& record) = 0;
   /// Scalable mode: PASID directory and tables of @p device. Legacy: nothing.
   virtual Status preserve_device(BlockSink& sink, SourceId device, abi::iommu::IntelDevice& record) = 0;
   virtual void unpreserve_device(BlockSink& sink, SourceId device, abi::iommu::IntelDevice& record) = 0;
 
-  /// Freeze, before the last consent: the queue answers. Errors: TimedOut, Io.
+  /// Freeze, before the last consent: the queue answers and the root is kept. Errors: TimedOut, Io.
   virtual Status check_alive() = 0;
   /// After the last consent; allocates nothing, cannot fail for memory. Entries of every device of this unit that is
   /// not in

@@ -42,10 +42,15 @@ Status Kernel::boot() {
   TRY(open_memory());
   TRY(attach_memory_to_units());
   if (x_incoming) TRY(x_iommu.claim_restored());
+  TRY(x_iommu.keep_roots());
   TRY(enumerate_devices());
-  if (x_incoming) TRY(x_iommu.verify());
+  if (x_incoming) {
+    TRY(x_iommu.verify());
+    x_iommu.free_replaced_roots();
+  }
   x_world.phase(Phase::VerifyDone, x_memory.touches.counts);
   TRY(open_orchestrator());
+  x_orchestrator.release_incoming_if_done();
   report_faults();
   x_world.phase(Phase::LiveBootDone, x_memory.touches.counts);
   return {};

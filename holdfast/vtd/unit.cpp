@@ -152,7 +152,8 @@ Status VtdUnit::invalidate_domain(DomainId did) {
 }
 
 Status VtdUnit::check_alive() {
-  if (x_registers.status().get<gsts::Tes>() == 0) return Code::Io;
+  // A root that is not kept would be overwritten by the next kernel while hardware reads it.
+  if (x_registers.status().get<gsts::Tes>() == 0 || !x_keeps_root) return Code::Io;
   return x_queue.run({});
 }
 
@@ -172,7 +173,7 @@ u64 VtdUnit::state_hash() const {
     for (u64 word : read_entry(device).words) hash = mixed(hash, word);
   });
   for (u64 word : x_dids.words()) hash = mixed(hash, word);
-  return mixed(hash, x_root_preserved ? 1 : 0);
+  return mixed(hash, x_keeps_root ? 1 : 0);
 }
 
 }  // namespace holdfast::vtd

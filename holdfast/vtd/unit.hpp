@@ -2,7 +2,7 @@
 //
 // Life: create() reads what the unit can do and takes queue, id bitmap and an empty root from the early allocator, so
 // that adoption works before there is a frame table; then start_fresh(), adopt() or quarantine(); then attach_memory(),
-// after which context and PASID tables can be made; after an adoption take_ownership().
+// after which context and PASID tables can be made; after an adoption take_ownership(); then keep_root().
 //
 // Legacy mode: a device's context entry names its table. Scalable mode: its context entry leads to a PASID directory
 // and table of its own, made once; the PASID entry for requests without PASID names the table, and blocked means that
@@ -37,7 +37,7 @@ class VtdUnit final : public iommu::Unit {
   VtdUnit& operator=(const VtdUnit&) = delete;
 
   /// Buddy and heap work from now on. A root table in early memory is replaced by one that can be preserved;
-  /// translation stays on. Errors: NoMemory, TimedOut, Io.
+  /// translation stays on. A unit that does not answer is logged, and no error. Errors: NoMemory.
   Status attach_memory(Memory& memory);
 
   [[nodiscard]] PhysAddr register_base() const override { return x_description->register_base; }
@@ -48,6 +48,8 @@ class VtdUnit final : public iommu::Unit {
   Status start_fresh() override;
   Status adopt(const iommu::UnitAdoption& state, const iommu::PreservedSet& preserved) override;
   Status quarantine() override;
+  [[nodiscard]] PhysAddr replaced_root() const override { return x_replaced_root; }
+  Status keep_root(BlockSink& sink) override;
 
   Result<DomainId> allocate_did() override { return x_dids.allocate(); }
   Status reserve_did(DomainId did) override { return x_dids.reserve(did); }
@@ -64,9 +66,8 @@ class VtdUnit final : public iommu::Unit {
   Status invalidate(DomainId did, const pt::Gather& gather) override;
   Status invalidate_domain(DomainId did) override;
 
-  /// Also Io: the unit did not answer when memory came up, its root table cannot be preserved.
+  /// Also Io: the root is not kept.
   Status preserve(BlockSink& sink, abi::iommu::IntelUnit& record) override;
-  /// Exactly what @p record names: the root if root_table is not 0, and the tables of the bitmap.
   void unpreserve(BlockSink& sink, abi::iommu::IntelUnit& record) override;
   Status preserve_device(BlockSink& sink, SourceId device, abi::iommu::IntelDevice& record) override;
   void unpreserve_device(BlockSink& sink, SourceId device, abi::iommu::IntelDevice& record) override;
@@ -116,9 +117,10 @@ class VtdUnit final : public iommu::Unit {
   // unit_bring_up.cpp
   void choose_mode(Mode mode);
   Mode mode_under_translation() const;
+  [[nodiscard]] PhysAddr root_under_translation() const;
   Result<PhysAddr> make_empty_root();
   Status start_with_empty_root();
-  Status install_root(PhysAddr root);
+  Status set_root(PhysAddr root);
   [[nodiscard]] hw::vtd::Rtaddr root_pointer(PhysAddr root) const;
   [[nodiscard]] bool has_pages_of_its_own(SourceId device, const PasidTables& tables) const;
 
@@ -159,9 +161,10 @@ class VtdUnit final : public iommu::Unit {
   DomainIds x_dids;
   ContextTables x_tables;
   PhysAddr x_early_root;
+  PhysAddr x_replaced_root;
 
   bool x_owns_tables = false;  // take_ownership() is done
-  bool x_root_preserved = false;
+  bool x_keeps_root = false;
   bool x_cut_off = false;
   EventMasks x_masks_before;  // cut_off() changed them
 };

@@ -26,6 +26,7 @@ class AdoptTest : public testing::TestWithParam<Mode> {
       specs[device.value] = a->make_spec(top += 0x1000);
       a->attach(device, specs[device.value]);
     }
+    EXPECT_TRUE(a->unit->keep_root(handover).ok());
     EXPECT_TRUE(a->unit->preserve(handover, record).ok());
     std::vector<SourceId> keep;
     for (SourceId device : {first, second, third}) {
@@ -103,6 +104,7 @@ TEST_P(AdoptTest, TakesOverWithoutTurningTranslationOffOrSettingTheRoot) {
   EXPECT_EQ(hardware().times_disabled, 0u);
   EXPECT_EQ(hardware().roots_set, 0u);
   EXPECT_EQ(hardware().writes_to(hw::vtd::rtaddr_offset), 0u);
+  EXPECT_EQ(unit().replaced_root(), PhysAddr());
   for (const FakeUnit::Write& write : hardware().writes) {
     if (write.offset != hw::vtd::gcmd_offset) continue;
     EXPECT_EQ(write.value >> 30, 2u) << "TE set, SRTP clear";
@@ -191,6 +193,8 @@ TEST_P(AdoptTest, ASecondUpdateCanFollow) {
   FakeHandover next;
   IntelUnit next_record{};
   IntelDevice next_device{};
+  ASSERT_TRUE(unit().keep_root(next).ok());
+  EXPECT_TRUE(next.contains({PhysAddr(record.root_table), 0})) << "the root did not move";
   ASSERT_TRUE(unit().preserve(next, next_record).ok());
   EXPECT_EQ(next_record.root_table, record.root_table);
   EXPECT_EQ(next_record.context_tables_bitmap, record.context_tables_bitmap);
@@ -383,6 +387,7 @@ TEST_P(AdoptTest, QuarantineSwapsAnEmptyRootInWithTranslationOn) {
   EXPECT_EQ(hardware().roots_set, 1u);
   EXPECT_EQ(hardware().take_types(), scalable() ? (std::vector<u64>{1, 7, 2}) : (std::vector<u64>{1, 2}));
   EXPECT_NE(b->root(), old_root);
+  EXPECT_EQ(unit().replaced_root().value, old_root);
   for (u64 offset = 0; offset < page_size_bytes; offset += 8) EXPECT_EQ(b->word(b->root() + offset), 0u);
 
   open_memory();
@@ -399,6 +404,9 @@ TEST_P(AdoptTest, AFreshStartUnderTranslationKeepsItOn) {
   EXPECT_EQ(hardware().times_disabled, 0u);
   EXPECT_TRUE(hardware().translating());
   EXPECT_EQ(unit().read_entry(first), LiveEntry{});
+  EXPECT_EQ(unit().replaced_root().value, record.root_table);
+  open_memory();
+  EXPECT_EQ(unit().replaced_root().value, record.root_table) << "its own first root was none of the previous kernel's";
 }
 
 TEST_P(AdoptTest, AFreshStartKeepsTheModeThatTranslationRunsIn) {
@@ -414,6 +422,7 @@ TEST_P(AdoptTest, QuarantineGivesUpTheOldRootEvenWhenTheQueueIsStuck) {
   boot();
   EXPECT_EQ(unit().quarantine().code(), Code::TimedOut);
   EXPECT_NE(b->root(), old_root);
+  EXPECT_EQ(unit().replaced_root(), PhysAddr()) << "hardware did not confirm that it forgot";
   EXPECT_TRUE(hardware().translating());
 }
 

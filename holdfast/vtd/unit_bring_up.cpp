@@ -31,20 +31,27 @@ Rtaddr VtdUnit::root_pointer(PhysAddr root) const {
   return Rtaddr().with<rtaddr::Rta>(Pfn(root).value).with<rtaddr::Ttm>(static_cast<u64>(ttm_of(x_tables.mode())));
 }
 
+/// The root table that an earlier kernel left in use; 0 if none is.
+PhysAddr VtdUnit::root_under_translation() const {
+  if (x_registers.status().get<gsts::Tes>() == 0) return {};
+  return Pfn(x_registers.read<Rtaddr>(rtaddr_offset).get<rtaddr::Rta>()).address();
+}
+
 Result<PhysAddr> VtdUnit::make_empty_root() {
   if (x_memory == nullptr) return x_early_root;
   return x_memory->buddy.allocate_zeroed(0);
 }
 
-/// Hardware walks @p root from here on, and has forgotten what it walked before.
-Status VtdUnit::install_root(PhysAddr root) {
+/// Hardware walks @p root from here on, but for what it has cached.
+Status VtdUnit::set_root(PhysAddr root) {
   TRY(commit_writes());
-  TRY(x_registers.set_root_table(root_pointer(root)));
-  return forget_everything();
+  return x_registers.set_root_table(root_pointer(root));
 }
 
 /// Root first, then translation: whatever was found, there is no moment at which more gets through than before.
 Status VtdUnit::start_with_empty_root() {
+  verify_invariant(!x_keeps_root, "a root that the next kernel was promised is replaced");
+  const PhysAddr before = root_under_translation();
   const Mode mode = mode_under_translation();
   if (mode != x_tables.mode())
     x_world->log(LogLevel::Warning, line().text("translation is on in the other mode, which is kept").view());
@@ -60,7 +67,9 @@ Status VtdUnit::start_with_empty_root() {
     TRY(x_registers.enable_translation());
     return queue;
   }
-  TRY(install_root(root));
+  TRY(set_root(root));
+  TRY(forget_everything());
+  x_replaced_root = before;
   TRY(x_registers.enable_translation());
   if (has_protected_memory()) TRY(x_registers.disable_protected_memory());
   return {};
@@ -141,10 +150,11 @@ Status VtdUnit::attach_memory(Memory& memory) {
   verify_invariant(x_memory == nullptr, "memory was attached to a unit twice");
   if (x_tables.root() == x_early_root) {
     TRY_ASSIGN(const PhysAddr root, memory.buddy.allocate_zeroed(0));
-    if (install_root(root).ok())
-      x_tables.move_root(root);
-    else  // hardware may walk either of the two, both empty: the page stays taken
-      x_world->log(LogLevel::Error, line().text("does not answer; its root table stays in scratch").view());
+    // Without an answer hardware may walk either of the two, both empty: the page stays taken.
+    const Status set = set_root(root);
+    if (set.ok()) x_tables.move_root(root);
+    if (!set.ok() || !forget_everything().ok())
+      x_world->log(LogLevel::Error, line().text("does not answer while memory comes up").view());
   }
   x_memory = &memory;
   return {};

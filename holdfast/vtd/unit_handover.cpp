@@ -23,11 +23,17 @@ bool same(std::span<const Quad> a, std::span<const Quad> b) {
 
 // --- preserve
 
+Status VtdUnit::keep_root(BlockSink& sink) {
+  if (x_keeps_root) return {};
+  if (x_memory == nullptr || x_tables.root() == x_early_root) return Code::Io;
+  TRY(sink.preserve({x_tables.root(), 0}));
+  x_keeps_root = true;
+  return {};
+}
+
 Status VtdUnit::preserve(BlockSink& sink, abi::iommu::IntelUnit& record) {
-  if (x_tables.root() == x_early_root) return Code::Io;
+  if (!x_keeps_root) return Code::Io;
   HalfBitmap added{};
-  const bool adds_root = !x_root_preserved;
-  if (adds_root) TRY(sink.preserve({x_tables.root(), 0}));
   Status marked;
   x_tables.for_each_table([&](unsigned half, ContextTable& table) {
     if (!marked.ok() || table.preserved) return;
@@ -38,11 +44,9 @@ Status VtdUnit::preserve(BlockSink& sink, abi::iommu::IntelUnit& record) {
     x_tables.for_each_table([&](unsigned half, ContextTable& table) {
       if (test_half(added, half)) sink.unpreserve({table.page, 0});
     });
-    if (adds_root) sink.unpreserve({x_tables.root(), 0});
     return marked;
   }
 
-  x_root_preserved = true;
   record.phys_addr = register_base().value;
   record.root_table = x_tables.root().value;
   x_tables.for_each_table([&](unsigned half, ContextTable& table) {
@@ -58,10 +62,6 @@ void VtdUnit::unpreserve(BlockSink& sink, abi::iommu::IntelUnit& record) {
     sink.unpreserve({table.page, 0});
     table.preserved = false;
   });
-  if (record.root_table != 0 && x_root_preserved) {
-    sink.unpreserve({x_tables.root(), 0});
-    x_root_preserved = false;
-  }
   record = {};
 }
 
@@ -102,7 +102,7 @@ bool VtdUnit::can_keep(SourceId device) const {
   const std::span<Quad> context = x_tables.entry(device);
   if (context.empty() || !ContextTables::is_present(context)) return true;
   const ContextTable& table = x_tables.table_of(device);
-  return x_root_preserved && table.preserved &&
+  return x_keeps_root && table.preserved &&
          (x_tables.mode() == Mode::Legacy || table.recorded.contains(device.devfn()));
 }
 

@@ -17,7 +17,10 @@ constexpr SourceId far(7, 0, 0);
 
 class HandoverTest : public testing::TestWithParam<Mode> {
  protected:
-  HandoverTest() : kernel(TestKernel::started(world, GetParam())) {}
+  HandoverTest() : kernel(TestKernel::started(world, GetParam())) {
+    EXPECT_TRUE(unit().keep_root(handover).ok());
+    only_root = handover.blocks;
+  }
   VtdUnit& unit() { return *kernel->unit; }
   FakeUnit& hardware() { return world.unit(); }
   [[nodiscard]] bool scalable() const { return GetParam() == Mode::Scalable; }
@@ -63,10 +66,58 @@ class HandoverTest : public testing::TestWithParam<Mode> {
   HardwareWorld world;
   std::unique_ptr<TestKernel> kernel;
   FakeHandover handover;
+  std::set<std::pair<u64, u32>> only_root;
   IntelUnit record{};
   IntelDevice device_record{};
 };
 INSTANTIATE_TEST_SUITE_P(Modes, HandoverTest, testing::Values(Mode::Legacy, Mode::Scalable), mode_name);
+
+TEST_P(HandoverTest, TheRootIsKeptWhateverElseIsPreserved) {
+  RecordProperty("acceptance", "IV15");
+  EXPECT_EQ(only_root, (std::set<std::pair<u64, u32>>{{kernel->root(), 0}}));
+  handover.calls = 0;
+  ASSERT_TRUE(unit().keep_root(handover).ok());
+  EXPECT_EQ(handover.calls, 0u) << "once";
+  attach_all();
+  preserve_kept();
+  unit().unpreserve_device(handover, kept, device_record);
+  unit().unpreserve(handover, record);
+  EXPECT_EQ(handover.blocks, only_root);
+}
+
+TEST_P(HandoverTest, WithoutAKeptRootNothingIsPreservedAndNoJumpAllowed) {
+  HardwareWorld of_its_own;
+  const auto late = TestKernel::started(of_its_own, GetParam());
+  FakeHandover empty;
+  EXPECT_EQ(late->unit->preserve(empty, record).code(), Code::Io);
+  EXPECT_EQ(late->unit->check_alive().code(), Code::Io);
+  empty.fail_at = 1;
+  EXPECT_EQ(late->unit->keep_root(empty).code(), Code::NoMemory);
+  EXPECT_EQ(late->unit->check_alive().code(), Code::Io);
+  EXPECT_TRUE(late->unit->keep_root(empty).ok());
+  EXPECT_TRUE(late->unit->check_alive().ok());
+  EXPECT_TRUE(late->unit->preserve(empty, record).ok());
+}
+
+TEST_P(HandoverTest, ARootInScratchCannotBeKept) {
+  HardwareWorld of_its_own;
+  TestKernel early(of_its_own, GetParam());
+  ASSERT_TRUE(early.unit->start_fresh().ok());
+  FakeHandover empty;
+  EXPECT_EQ(early.unit->keep_root(empty).code(), Code::Io);
+  EXPECT_TRUE(empty.blocks.empty());
+}
+
+TEST_P(HandoverTest, AUnitWhoseQueueIsSilentStillWalksARootThatIsKept) {
+  HardwareWorld of_its_own;
+  of_its_own.unit().queue = FakeUnit::Queue::Silent;
+  TestKernel early(of_its_own, GetParam());
+  EXPECT_EQ(early.unit->start_fresh().code(), Code::TimedOut);
+  ASSERT_TRUE(early.unit->attach_memory(early.host.memory).ok());
+  FakeHandover empty;
+  ASSERT_TRUE(early.unit->keep_root(empty).ok());
+  EXPECT_TRUE(empty.contains({PhysAddr(early.root()), 0}));
+}
 
 TEST_P(HandoverTest, PreservesTheRootAndEveryExistingContextTable) {
   RecordProperty("acceptance", "IV1 IV2");
@@ -113,7 +164,7 @@ TEST_P(HandoverTest, UnpreserveRemovesWhatTheRecordNames) {
   preserve_kept();
   unit().unpreserve_device(handover, kept, device_record);
   unit().unpreserve(handover, record);
-  EXPECT_TRUE(handover.blocks.empty());
+  EXPECT_EQ(handover.blocks, only_root);
   EXPECT_EQ(std::memcmp(&record, &static_cast<const IntelUnit&>(IntelUnit{}), sizeof record), 0);
 
   ASSERT_TRUE(unit().preserve(handover, record).ok());
@@ -134,7 +185,7 @@ TEST_P(HandoverTest, APreserveThatFailsLeavesTheSetAsItWas) {
     const Status preserved = unit().preserve(handover, untouched);
     if (preserved.ok()) break;
     EXPECT_EQ(preserved.code(), Code::NoMemory);
-    EXPECT_TRUE(handover.blocks.empty());
+    EXPECT_EQ(handover.blocks, only_root);
     EXPECT_EQ(untouched.root_table, 0u);
   }
   handover.fail_at = 0;
@@ -153,7 +204,7 @@ TEST_P(HandoverTest, ScalableModeRecordsThePasidDirectory) {
   attach_all();
   ASSERT_TRUE(unit().preserve_device(handover, kept, device_record).ok());
   if (!scalable()) {
-    EXPECT_TRUE(handover.blocks.empty());
+    EXPECT_EQ(handover.blocks, only_root);
     EXPECT_EQ(device_record.pasid_table, 0u);
     return;
   }
@@ -162,7 +213,7 @@ TEST_P(HandoverTest, ScalableModeRecordsThePasidDirectory) {
   EXPECT_EQ(device_record.max_pasid, 32768u);
   EXPECT_TRUE(handover.contains({PhysAddr(directory), 0}));
   EXPECT_TRUE(handover.contains({PhysAddr(kernel->translation_entry(kept, GetParam())), 0}));
-  EXPECT_EQ(handover.blocks.size(), 2u);
+  EXPECT_EQ(handover.blocks.size(), only_root.size() + 2);
   EXPECT_EQ(unit().preserve_device(handover, kept, device_record).code(), Code::Busy);
 }
 
@@ -342,6 +393,7 @@ TEST_P(HandoverTest, ProtectedMemoryIsOffAfterTheCutOff) {
   HardwareWorld with_regions(test_cap | cap_plmr, test_ecap);
   const auto host = TestKernel::started(with_regions, GetParam());
   with_regions.unit().set<u32>(hw::vtd::pmen_offset, 0x80000000);
+  ASSERT_TRUE(host->unit->keep_root(handover).ok());
   ASSERT_TRUE(host->unit->preserve(handover, record).ok());
   ASSERT_TRUE(host->unit->cut_off({}).ok());
   EXPECT_EQ(with_regions.unit().get<u32>(hw::vtd::pmen_offset) >> 31, 0u);

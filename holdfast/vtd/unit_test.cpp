@@ -264,6 +264,8 @@ TEST_P(UnitTest, NothingChangedNeedsNoInvalidation) {
 }
 
 TEST_P(UnitTest, SaysWhetherItsQueueAnswers) {
+  FakeHandover handover;
+  ASSERT_TRUE(unit().keep_root(handover).ok());
   EXPECT_TRUE(unit().check_alive().ok());
   hardware().queue = FakeUnit::Queue::Silent;
   EXPECT_EQ(unit().check_alive().code(), Code::TimedOut);
