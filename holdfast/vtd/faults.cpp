@@ -1,5 +1,7 @@
 #include "holdfast/vtd/faults.hpp"
 
+#include <span>
+
 #include "holdfast/vtd/log_line.hpp"
 
 namespace holdfast::vtd {
@@ -14,7 +16,7 @@ constexpr u64 high_word_offset = 8;
 constexpr u64 top_dword_offset = 12;
 constexpr u32 clear_fault = u32{1} << 31;
 
-void log_fault(World& world, PhysAddr base, const FaultRecord& record) {
+void log_faults(World& world, PhysAddr base, const FaultRecord& record, u32 count) {
   LogLine line = unit_line(base);
   const auto reason = static_cast<FaultReason>(record.get<f::Fr>());
   line.text("fault: device ")
@@ -27,8 +29,40 @@ void log_fault(World& world, PhysAddr base, const FaultRecord& record) {
       .text(" (")
       .text(describe(reason))
       .text(")");
+  if (count > 1) line.text(", the first of ").number(count);
   world.log(LogLevel::Warning, line.view());
 }
+
+/// Records by device and reason, in the order in which each pair was first met. When more pairs come than there is room
+/// for, what was gathered is logged and the gathering begins anew.
+class FaultGroups {
+ public:
+  FaultGroups(World& world, PhysAddr base) : x_world(world), x_base(base) {}
+
+  void add(const FaultRecord& record) {
+    for (Group& group : std::span(x_groups).first(x_size)) {
+      if (group.first.get<f::Sid>() != record.get<f::Sid>() || group.first.get<f::Fr>() != record.get<f::Fr>()) continue;
+      ++group.count;
+      return;
+    }
+    if (x_size == x_groups.size()) log();
+    x_groups[x_size++] = {record, 1};
+  }
+  void log() {
+    for (const Group& group : std::span(x_groups).first(x_size)) log_faults(x_world, x_base, group.first, group.count);
+    x_size = 0;
+  }
+
+ private:
+  struct Group {
+    FaultRecord first;
+    u32 count = 0;
+  };
+  World& x_world;
+  PhysAddr x_base;
+  std::array<Group, 32> x_groups{};
+  u32 x_size = 0;
+};
 
 }  // namespace
 
@@ -81,16 +115,18 @@ u32 drain_faults(World& world, UnitRegisters& registers, hw::vtd::Cap cap) {
   const auto status = registers.read<Fsts>(fsts_offset);
 
   // FRI names the oldest record; the ring is read from there, once around.
+  FaultGroups groups(world, registers.base());
   u32 drained = 0;
   u32 index = static_cast<u32>(status.get<fsts::Fri>()) % records;
   for (u32 step = 0; step < records; ++step, index = (index + 1) % records) {
     const PhysAddr at = registers.base() + first_offset + u64{index} * fault_record_bytes;
     const u64 high = reg_read<u64>(world, at + high_word_offset);
     if (!FaultRecord({0, high}).get<f::F>()) continue;
-    log_fault(world, registers.base(), FaultRecord({reg_read<u64>(world, at), high}));
+    groups.add(FaultRecord({reg_read<u64>(world, at), high}));
     reg_write<u32>(world, at + top_dword_offset, clear_fault);
     ++drained;
   }
+  groups.log();
   if (status.get<fsts::Pfo>() != 0) {
     LogLine line = unit_line(registers.base());
     world.log(LogLevel::Warning, line.text("more faults than records; the rest was not recorded").view());

@@ -11,8 +11,9 @@ namespace holdfast::vtd {
 /// "page not writable", from table 7-3.
 [[nodiscard]] std::string_view describe(hw::vtd::FaultReason reason);
 
-/// Each pending record becomes one log line that names device, address and reason; returns their number (at most as
-/// many as the unit has records). Faults that found no free record were lost by hardware, which a line says.
+/// Reads and clears the pending records; returns their number (at most as many as the unit has). Records of one device
+/// with one reason share a log line, which names the first of them and says how many there were. Faults that found no
+/// free record were lost by hardware, which a line says.
 u32 drain_faults(World& world, UnitRegisters& registers, hw::vtd::Cap cap);
 
 }  // namespace holdfast::vtd

@@ -9,6 +9,7 @@ namespace holdfast::vtd {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 class FaultsTest : public testing::Test {
  protected:
@@ -42,6 +43,21 @@ TEST_F(FaultsTest, ReadsTheRingFromItsFirstRecordOnce) {
   EXPECT_THAT(world.log_lines[2], HasSubstr("00:00.0 read iova 0x0"));
   EXPECT_THAT(world.log_lines[4], HasSubstr("more faults than records"));
   EXPECT_EQ(world.unit().get<u32>(hw::vtd::fsts_offset) & 1, 0u);
+}
+
+TEST_F(FaultsTest, RecordsOfOneDeviceWithOneReasonShareALine) {
+  const auto fault = [](u64 source, u64 reason) { return u64{1} << 63 | u64{1} << 62 | reason << 32 | source; };
+  record(0, 0x7000, fault(8, 6));
+  record(1, 0x5000, fault(8, 5));
+  record(2, 0x1000, fault(8, 6));
+  record(3, 0x3000, fault(9, 6));
+  EXPECT_EQ(drain(), 4u);
+  ASSERT_EQ(world.log_lines.size(), 3u);
+  EXPECT_THAT(world.log_lines[0], HasSubstr("00:01.0 read iova 0x7000 reason 0x06"));
+  EXPECT_THAT(world.log_lines[0], HasSubstr(", the first of 2"));
+  EXPECT_THAT(world.log_lines[1], HasSubstr("00:01.0 read iova 0x5000 reason 0x05"));
+  EXPECT_THAT(world.log_lines[1], Not(HasSubstr("first of")));
+  EXPECT_THAT(world.log_lines[2], HasSubstr("00:01.1 read iova 0x3000"));
 }
 
 TEST_F(FaultsTest, AnImpossibleRecordNumberStaysInsideTheRing) {
