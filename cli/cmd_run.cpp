@@ -122,6 +122,7 @@ host::ExitCode execute(const RunCommand& command) {
     host::check_options(command.options);
     const host::RunReport report = run_world(command.options, command.invocation, progress_for_terminal());
     print_report(report, command.json ? Output::Json : Output::Table);
+    if (!report.clean) std::fputs("holdfast run: HOLDFAST_LOG=warning shows what the kernels say\n", stderr);
     if (!std::cout.flush())
       throw host::RunError(host::ExitCode::Internal, "the report could not be written to standard output");
     return report.clean ? host::ExitCode::Ok : host::ExitCode::NotClean;

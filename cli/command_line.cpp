@@ -18,7 +18,7 @@ constexpr const char* description =
 constexpr const char* exit_codes =
     "Exit codes: 0 all is clean, 1 something that was checked is not as it must be, 2 usage, 3 something that is\n"
     "needed is missing, 4 input corrupt or of an unknown version, 70 internal error, 130 interrupted.\n"
-    "Environment: HOLDFAST_LOG=debug|info|warning|error (what kernels print to stderr), NO_COLOR.";
+    "Environment: HOLDFAST_LOG=debug|info|warning|error (what kernels print to stderr; default: error), NO_COLOR.";
 
 }  // namespace
 

@@ -13,7 +13,10 @@ host::RunReport run_world(const host::RunOptions& options, const Invocation& inv
     throw host::RunError(host::ExitCode::Usage, "--dump works in the processes world only",
                          "the model world keeps its machine in memory", "leave out --world model or --dump");
   progress("running in the model world, step by step");
-  return host::run_model(options);
+  host::RunReport report = host::run_model(options);
+  report.notes.emplace_back(
+      "time in the model world is virtual: it moves only with what the kernel does to the machine");
+  return report;
 }
 
 int run_kernel_command(std::span<char* const>) {

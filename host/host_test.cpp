@@ -215,6 +215,7 @@ Supervised supervise_a_hanging_kernel() {
     ::_exit(code);
   }
   EXPECT_EQ(ours.receive_value(started.children, 30'000), Received::Message);
+  for (pid_t pid : started.children) EXPECT_GT(pid, 0);
   return started;
 }
 
@@ -230,6 +231,7 @@ TEST(Supervisor, LeavesNothingRunningWhenItIsInterrupted) {
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   const Supervised started = supervise_a_hanging_kernel();
   ::usleep(50'000);
+  ASSERT_GT(started.supervisor, 0);
   ::kill(started.supervisor, SIGTERM);
   int status = 0;
   ASSERT_EQ(::waitpid(started.supervisor, &status, 0), started.supervisor);
@@ -241,6 +243,7 @@ TEST(Supervisor, LeavesNothingRunningWhenItIsInterrupted) {
 TEST(Supervisor, LeavesNothingRunningWhenItIsKilled) {
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   const Supervised started = supervise_a_hanging_kernel();
+  ASSERT_GT(started.supervisor, 0);
   ::kill(started.supervisor, SIGKILL);
   ASSERT_EQ(::waitpid(started.supervisor, nullptr, 0), started.supervisor);
   for (pid_t pid : started.children) expect_gone(pid);
