@@ -161,6 +161,33 @@ TEST(Adoption, RefusesAUnitInAnotherMode) {
   }
 }
 
+TEST(Adoption, FindsUnitsByAddressAndType) {
+  testing::Test::RecordProperty("acceptance", "C20");
+  for (const bool of_another_type : {true, false}) {
+    Update update;
+    update.jump();
+    auto& map = update.old.memory().map;
+    const auto& flb = *map.at<abi::iommu::IommuFlb>(update.old.flb(abi::iommu::compatible));
+    const auto& header = *map.at<abi::attest::Header>(update.old.flb(abi::attest::compatible));
+    auto* units = map.at<abi::iommu::Unit>(PhysAddr(flb.unit_array + 16));
+    auto* attests = map.at<abi::attest::UnitAttest>(PhysAddr(header.unit_array + 16));
+    for (unsigned i = 0; i < 2; ++i) {
+      if (units[i].token != update.machine.units[1].base.value) continue;
+      if (of_another_type)
+        units[i].type = 2;
+      else
+        units[i].token = units[i].intel.phys_addr = attests[i].register_base = 0xfeda0000;
+      attests[i].record_checksum = abi::checksum_of_all(units[i]);
+      attests[i].checksum = abi::checksum_of(attests[i]);
+    }
+    Kernel& kernel = update.live();
+    EXPECT_EQ(kernel.core().adoption_report().units_adopted, 1u);
+    for (SourceId id : {Update::c, Update::d}) EXPECT_TRUE(update.is_blocked(id));
+    for (SourceId id : {Update::a, Update::b}) EXPECT_TRUE(update.translates_as_before(id));
+    EXPECT_EQ(kernel.core().find_device(1, Update::a).code(), Code::NotFound);  // another segment
+  }
+}
+
 TEST(Adoption, ReadsTheVersionBeforeAnythingElse) {
   testing::Test::RecordProperty("acceptance", "C25");
   Update update;
@@ -245,8 +272,10 @@ TEST(Adoption, RestoresRootAndContextTablesOnce) {
 }
 
 TEST(Adoption, WithoutScratchStartsNothing) {
+  testing::Test::RecordProperty("acceptance", "IV27");
   Update update;
   update.jump();
+  const PhysAddr root = update.machine.units[0].root;
   for (u64 k = 1;; ++k) {
     update.machine.units[0].log.clear();
     update.machine.jump();
@@ -265,11 +294,12 @@ TEST(Adoption, WithoutScratchStartsNothing) {
     }
     ASSERT_EQ(adopted.code(), Code::NoMemory) << k;
     EXPECT_TRUE(update.machine.units[0].log.empty());
+    EXPECT_EQ(update.machine.units[0].root, root);
   }
 }
 
 TEST(Claim, OnlyTheTokenOwnsARestoredDevice) {
-  testing::Test::RecordProperty("acceptance", "B4 B5 B7 R3");
+  testing::Test::RecordProperty("acceptance", "B4 B7 R3");
   Update update;
   Kernel& kernel = update.live();
   Core& core = kernel.core();
@@ -288,6 +318,62 @@ TEST(Claim, OnlyTheTokenOwnsARestoredDevice) {
   // Released while still attached, it waits for the same token again.
   core.release_owner(device, &vmm);
   EXPECT_EQ(core.claim_owner(device, &driver).code(), Code::NotPermitted);
+  EXPECT_TRUE(core.claim_owner(device, &vmm, Update::token).ok());
+}
+
+TEST(Claim, DeviceThatComesBackIsWhatItWas) {
+  testing::Test::RecordProperty("acceptance", "B11");
+  Update update;
+  Kernel& kernel = update.live();
+  Core& core = kernel.core();
+  Domain* restored = *core.find_restored(update.own_record);
+  ASSERT_TRUE(core.unregister_device(kernel.device(Update::c)).ok());
+  EXPECT_TRUE(update.translates_as_before(Update::c));
+  EXPECT_EQ(restored->attachments(), 1u);
+  EXPECT_EQ(core.destroy_domain(*restored).code(), Code::Busy);
+  Device& again = kernel.add_device(Update::c);
+  EXPECT_EQ(again.state(), Device::State::Incoming);
+  EXPECT_EQ(again.domain(), restored);
+  EXPECT_EQ(again.restored_token(), Update::token);
+  EXPECT_TRUE(update.translates_as_before(Update::c));
+  // Away once more, it is dropped with its domain.
+  ASSERT_TRUE(core.unregister_device(again).ok());
+  ASSERT_TRUE(core.drop_domain(update.own_record).ok());
+  EXPECT_TRUE(update.is_blocked(Update::c));
+  EXPECT_EQ(kernel.add_device(Update::c).state(), Device::State::Normal);
+}
+
+TEST(Claim, WithoutMemoryNothingIsLost) {
+  testing::Test::RecordProperty("acceptance", "B9 B10 IV31");
+  Update update;
+  Kernel& kernel = update.live(Until::Adopted);
+  Core& core = kernel.core();
+  ASSERT_TRUE(kernel.handover().claim_incoming(kernel.incoming()).ok());
+  kernel.memory().open();
+  for (u64 k = 1;; ++k) {
+    Status claimed;
+    if (!kernel.world().failing(k, [&] { claimed = core.claim_restored(); })) break;
+    ASSERT_EQ(claimed.code(), Code::NoMemory);
+  }
+  for (const DeviceIdentity& identity : Update::identities()) {
+    for (u64 k = 1;; ++k) {
+      Code code = Code::Ok;
+      const bool failed = kernel.world().failing(k, [&] { code = core.register_device(identity).code(); });
+      if (!failed) break;
+      ASSERT_EQ(code, Code::NoMemory);
+      ASSERT_EQ(core.find_device(0, identity.id).code(), Code::NotFound);
+    }
+  }
+  core.devices_enumerated();
+  ASSERT_TRUE(core.verify().ok());
+  EXPECT_TRUE(kernel.quarantined().empty());
+  for (SourceId id : Update::preserved()) {
+    EXPECT_TRUE(update.translates_as_before(id));
+    EXPECT_EQ(kernel.device(id).state(), Device::State::Incoming);
+  }
+  EXPECT_EQ((*core.find_restored(update.shared_record))->attachments(), 3u);
+  for (PhysAddr record : {update.own_record, update.shared_record}) ASSERT_TRUE(core.drop_domain(record).ok());
+  EXPECT_EQ(kernel.memory().heap.live_objects(), Update::all().size());
 }
 
 TEST(Claim, RestoredDomainTakesNothing) {
@@ -347,7 +433,6 @@ TEST(Claim, UnpreservedDeviceBootsAsEver) {
 }
 
 TEST(Claim, LookupsKnowWhatIsThereAndWhatIsNot) {
-  testing::Test::RecordProperty("acceptance", "C20");
   Update update;
   Kernel& kernel = update.live(Until::Claimed);
   EXPECT_EQ(kernel.core().find_restored(update.own_record).code(), Code::Again);  // not verified
@@ -359,7 +444,7 @@ TEST(Claim, LookupsKnowWhatIsThereAndWhatIsNot) {
 }
 
 TEST(Verify, DamagedTableCostsItsDomainOnly) {
-  testing::Test::RecordProperty("acceptance", "K23 G5");
+  testing::Test::RecordProperty("acceptance", "K23");
   Update update;
   const PhysAddr top = update.own->top();
   update.jump();
@@ -376,6 +461,29 @@ TEST(Verify, DamagedTableCostsItsDomainOnly) {
   EXPECT_LT(kernel.unrestored(), unrestored);
   ASSERT_TRUE(kernel.core().drop_device(kernel.device(Update::c)).ok());
   EXPECT_TRUE(kernel.core().claim_owner(kernel.device(Update::c), &update).ok());
+}
+
+TEST(Verify, TableThatWasNotPreservedCostsItsDomainOnly) {
+  testing::Test::RecordProperty("acceptance", "G5");
+  Update update(u64{32} << 20, {}, 2200);  // more than one block
+  update.jump();
+  std::vector<Block> blocks;
+  update.old.handover().for_each([&](Block block) {
+    if (block.order == TableArena::block_order) blocks.push_back(block);
+  });
+  const Domain& shared = *update.shared;
+  for (const Block& block : blocks) {
+    const bool has_a_top = PhysRange{block.start, block.size_bytes()}.contains(shared.top(), 1) ||
+                           PhysRange{block.start, block.size_bytes()}.contains(update.own->top(), 1);
+    if (has_a_top) continue;
+    update.old.handover().unpreserve(block);
+    Kernel& kernel = update.live();
+    EXPECT_EQ(kernel.core().find_restored(update.shared_record).code(), Code::Corrupt);
+    for (SourceId id : {Update::a, Update::b, Update::d}) EXPECT_TRUE(update.is_blocked(id));
+    EXPECT_TRUE(update.translates_as_before(Update::c));
+    return;
+  }
+  FAIL() << "the shared domain has one block only";
 }
 
 TEST(Verify, CanBeRepeatedWhenMemoryIsShort) {

@@ -96,7 +96,10 @@ Result<Device*> Core::register_device(const DeviceIdentity& identity) {
 Status Core::unregister_device(Device& device) {
   Guard guard(x_mutex);
   if (device.is_preserved() || device.x_owner != nullptr) return Code::Busy;
-  TRY(block_device(device));
+  if (device.x_state == Device::State::Incoming)
+    part_from_object(device);
+  else
+    TRY(block_device(device));
   x_devices.remove(device);
   x_memory.heap.destroy(&device);
   return {};

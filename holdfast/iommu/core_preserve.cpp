@@ -253,11 +253,9 @@ Status Core::attest_memfd(PhysAddr record, u32 open_flags, u32 mode) {
 
 void Core::forget_memfd(PhysAddr record) {
   Guard guard(x_mutex);
-  PhysAddr found;
-  if (x_outgoing.has_attest())
-    x_outgoing.memfd_attests.for_each([&](PhysAddr at, const abi::attest::MemfdAttest& attest) {
-      if (attest.record_phys == record.value) found = at;
-    });
+  if (!x_outgoing.has_attest()) return;
+  const PhysAddr found = x_outgoing.memfd_attests.find(
+      [&](const abi::attest::MemfdAttest& attest) { return attest.record_phys == record.value; });
   if (found.value != 0) x_outgoing.memfd_attests.release(found);
 }
 

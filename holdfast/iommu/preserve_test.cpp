@@ -210,9 +210,11 @@ TEST_F(Preserve, UnitIsRecordedOnceAndCounted) {
   core().unpreserve_device(device(device_a));
   EXPECT_EQ(read<abi::iommu::Device>(PhysAddr(flb().device_array + 16)).header.flags, abi::iommu::flag_deleted);
   EXPECT_EQ(unit.header.ref_count, 1u);
-  EXPECT_TRUE(kernel.handover().contains({machine.units[0].root, 0}));
+  const PhysAddr entry = kernel.memory().map.phys(kernel.unit(0).entry(device_a));
+  const Block context_table{PhysAddr(align_down(entry.value, page_size_bytes)), 0};
+  EXPECT_TRUE(kernel.handover().contains(context_table));
   core().unpreserve_device(device(device_b));
-  EXPECT_FALSE(kernel.handover().contains({machine.units[0].root, 0}));
+  EXPECT_FALSE(kernel.handover().contains(context_table));
   EXPECT_EQ(kernel.state_hash(), before);
 }
 
@@ -385,6 +387,33 @@ TEST_F(Preserve, MemfdIsAttestedAndForgotten) {
   EXPECT_EQ(kernel.state_hash(), before);
 }
 
+template <class Record>
+void expect_chain(Kernel& kernel, u64 count) {
+  const u64 before = kernel.state_hash();
+  RecordChain<Record> chain(kernel.memory(), kernel.handover());
+  ASSERT_TRUE(chain.open().ok());
+  std::set<u64> slots;
+  for (u64 i = 0; i < count; ++i) EXPECT_TRUE(slots.insert(chain.allocate()->value).second);
+  u64 pages = 0;
+  chain.for_each_page([&](PhysAddr) { ++pages; });
+  EXPECT_EQ(pages, div_ceil(count, chain.capacity));
+  u64 met = 0;
+  chain.for_each([&](PhysAddr slot, const Record&) { met += slots.contains(slot.value) ? 1 : 0; });
+  EXPECT_EQ(met, count);
+  for (u64 slot : slots) chain.release(PhysAddr(slot));
+  chain.close();
+  EXPECT_EQ(kernel.state_hash(), before);
+}
+
+TEST(RecordChain, HoldsAsManyAsComeInFullPages) {
+  testing::Test::RecordProperty("acceptance", "C3");
+  Machine machine;
+  Kernel kernel(machine);
+  for (u64 count : {u64{1}, u64{102}, u64{103}, u64{10000}}) expect_chain<abi::iommu::Domain>(kernel, count);
+  for (u64 count : {u64{1}, u64{56}, u64{57}, u64{10000}}) expect_chain<abi::iommu::Device>(kernel, count);
+  for (u64 count : {u64{1}, u64{36}, u64{37}, u64{10000}}) expect_chain<abi::iommu::Unit>(kernel, count);
+}
+
 TEST(RecordChain, SkipsDeletedAndReusesThem) {
   testing::Test::RecordProperty("acceptance", "C4 C5");
   Machine machine;
@@ -413,6 +442,18 @@ TEST(RecordChain, SkipsDeletedAndReusesThem) {
     chain.for_each([&](PhysAddr slot, const abi::iommu::Device&) { EXPECT_TRUE(seen.insert(slot.value).second); });
     ASSERT_EQ(seen, live);
   }
+  // A search that ends early leaves both the page and the chain.
+  for (u64 slot : live) chain.at(PhysAddr(slot)).dma_owner_token = slot;
+  for (u64 slot : live) {
+    u64 looked_at = 0;
+    const PhysAddr found = chain.find([&](const abi::iommu::Device& record) {
+      ++looked_at;
+      return record.dma_owner_token == slot;
+    });
+    ASSERT_EQ(found.value, slot);
+    ASSERT_LE(looked_at, live.size());
+  }
+  EXPECT_EQ(chain.find([](const abi::iommu::Device&) { return false; }), PhysAddr());
   for (u64 slot : live) chain.release(PhysAddr(slot));
   chain.close();
   EXPECT_EQ(kernel.state_hash(), before);

@@ -82,6 +82,17 @@ class RecordChain {
       }
     }
   }
+  /// The first record in use for which @p matches(const Record&); 0 if there is none.
+  template <class F>
+  [[nodiscard]] PhysAddr find(F&& matches) const {
+    for (PhysAddr page = x_head; page.value != 0; page = PhysAddr(header(page).next)) {
+      for (u64 slot = 0; slot < header(page).nr_objects; ++slot) {
+        const Record& record = at(slot_address(page, slot));
+        if ((record.header.flags & abi::iommu::flag_deleted) == 0 && matches(record)) return slot_address(page, slot);
+      }
+    }
+    return {};
+  }
   /// @p f(PhysAddr) for each page.
   template <class F>
   void for_each_page(F&& f) const {
