@@ -2,10 +2,10 @@
 //
 // Order of a kernel's life.
 //   Cold: add_unit()..., start_fresh(), register_device()...
-//   Live: (a) add_unit()..., adopt(): scratch memory only, nothing of the previous kernel is written; the blackout
-//   ends.
-//         (b) claim_restored(), register_device()..., devices_enumerated(): ownership is claimed before anyone can
-//         bind. (c) verify(): from here on restored domains can be found, compared and replaced; free_replaced_roots().
+//   Live: (a) add_unit()..., adopt(): scratch memory only, nothing of the previous kernel is written; then the
+//             blackout ends.
+//         (b) claim_restored(), register_device()..., devices_enumerated(): owned before anyone can bind.
+//         (c) verify(): from here on restored domains can be found, compared, replaced; free_replaced_roots().
 //   Both: keep_roots(), when memory and the outgoing handover are open.
 //   Outgoing: preserve_domain(), preserve_device(); prepare_freeze(), cut_off(), jump; reinstate() if it returns.
 //
