@@ -15,7 +15,13 @@ struct ScorchResult {
   u64 scorched_pages = 0;
 };
 
-inline constexpr u64 scorch_pattern = 0xdeadf1a5dead5c02u;
+/// Every word of a scorched page. What reads such a page as tables of a unit must not come away with "not present", the
+/// very answer that a blocked device gets: bit 0 is P of a root, context, PASID directory and PASID entry, and a
+/// second-stage entry is readable and writable (bits 0 and 1) and leads to a page near the start of RAM, as a table or
+/// as the memory that a device then writes: a wild write. (Entries that name a table reserve bit 1, in root and PASID
+/// directory entries for instance, and are refused with that reason.) Bits 63 and 60 to 58 are ignored in second-stage
+/// entries and let software that takes the word for an address or a count run into its own checks.
+inline constexpr u64 scorch_pattern = 0x9c000000003ac003u;
 
 [[nodiscard]] ScorchResult scorch(const GuestRam& ram, const Handover& handover);
 

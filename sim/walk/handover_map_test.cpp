@@ -4,6 +4,7 @@
 #include <libfdt.h>
 
 #include "sim/scorch.hpp"
+#include "sim/walk/vtd_second_stage.hpp"
 
 namespace sim::walk {
 namespace {
@@ -104,6 +105,17 @@ TEST(Scorch, KeepsWhatWasPromisedAndNothingElse) {
   EXPECT_EQ(h.load(0x90000), scorch_pattern);
   EXPECT_EQ(result.kept_pages, 1u + 16 + 16 + 13);
   EXPECT_EQ(read_handover(h.ram, h.handover()).error, "");
+}
+
+TEST(Scorch, APageThatWasLostReadsAsPresentEntriesThatLeadIntoMemory) {
+  EXPECT_EQ(scorch_pattern & 1, 1u) << "P of a root, context, PASID directory or PASID entry";
+  const SecondStage stage{.top_table = {}, .levels = 4, .host_address_bits = 48, .pages_2m = true, .pages_1g = true};
+  for (unsigned level = 4; level >= 1; --level) {
+    const EntryKind kind = classify(stage, scorch_pattern, level);
+    EXPECT_EQ(kind, level == 1 ? EntryKind::Leaf : EntryKind::Table) << level;
+    EXPECT_LT(entry_address(scorch_pattern, level, kind).value, u64{4} << 20) << "in RAM of the smallest machine";
+  }
+  EXPECT_EQ(scorch_pattern & (ss_read | ss_write), ss_read | ss_write);
 }
 
 TEST(Scorch, TouchesNothingWhenTheHandoverCannotBeRead) {
