@@ -171,7 +171,7 @@ void VtdUnit::context_command(u64 value) {
 }
 
 void VtdUnit::iotlb_command(u64 value) {
-  const Iotlb request(value);
+  const IotlbInvalidate request(value);
   const u64 at = iotlb_registers + iotlb_offset_from_iro;
   x_registers.store(at, request.with<iotlb::Ivt>(0).with<iotlb::Iaig>(request.get<iotlb::Iirg>()).raw());
   if (request.get<iotlb::Ivt>() == 0) return;

@@ -7,7 +7,6 @@
 #pragma once
 
 #include "holdfast/base/hw_access.hpp"
-// Before the registers: g++ 12 holds the enumerator DescriptorType::Iotlb to shadow the register of that name.
 #include "holdfast/hw/vtd/descriptors.hpp"
 #include "holdfast/hw/vtd/registers.hpp"
 

@@ -263,7 +263,7 @@ using Dr = Bit<49>;          // drain reads
 using Dw = Bit<48>;          // drain writes
 using Did = Field<47, 32>;
 }  // namespace iotlb
-using Iotlb = Bits<64, iotlb::Ivt, Reserved<62>, iotlb::Iirg, Reserved<59>, iotlb::Iaig, Reserved<56, 50>, iotlb::Dr,
+using IotlbInvalidate = Bits<64, iotlb::Ivt, Reserved<62>, iotlb::Iirg, Reserved<59>, iotlb::Iaig, Reserved<56, 50>, iotlb::Dr,
                    iotlb::Dw, iotlb::Did, Reserved<31, 0>>;
 
 /// Second-stage width codes: AW in context and PASID entries, and the bit number in CAP.SAGAW.
