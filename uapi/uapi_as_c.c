@@ -7,8 +7,7 @@
 #include "holdfast/memfd.h"
 #include "holdfast/vfio.h"
 
-#define STRUCT_SIZE(name, type) \
-  { name, sizeof(struct type) }
+#define STRUCT_SIZE(name, type) {name, sizeof(struct type)}
 
 static const struct uapi_size sizes[] = {
     STRUCT_SIZE("iommu_destroy", iommu_destroy),

@@ -20,9 +20,9 @@ struct Hwpt final : Object {
   Hwpt(HwptOrigin how, Ioas* of, iommu::Domain& made) : Object(object_kind), origin(how), ioas(of), domain(&made) {}
 
   const HwptOrigin origin;
-  Ioas* const ioas;               // null: Restored
-  iommu::Domain* domain;          // null: Restored, and freed by finish or drop
-  std::optional<u64> mark;        // token to preserve it under
+  Ioas* const ioas;         // null: Restored
+  iommu::Domain* domain;    // null: Restored, and freed by finish or drop
+  std::optional<u64> mark;  // token to preserve it under
   bool preserved = false;
 };
 

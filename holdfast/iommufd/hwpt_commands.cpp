@@ -101,7 +101,8 @@ Result<u64> Iommufd::get_hw_info(luo::CallContext& call, u64 argument) {
   if (device == nullptr) return Code::NotFound;
 
   const iommu::UnitLimits& limits = device->device->unit().limits();
-  const iommu_hw_info_vtd info{.flags = 0, .__reserved = 0, .cap_reg = limits.capability, .ecap_reg = limits.extended_capability};
+  const iommu_hw_info_vtd info{
+      .flags = 0, .__reserved = 0, .cap_reg = limits.capability, .ecap_reg = limits.extended_capability};
   const auto bytes = std::as_bytes(std::span<const iommu_hw_info_vtd, 1>(&info, 1));
   const u64 copied = std::min<u64>(command.data_len, bytes.size());
   if (copied != 0) TRY(call.user.write(command.data_uptr, bytes.first(copied)));

@@ -25,9 +25,7 @@ Ioas::~Ioas() {
   while (!x_areas.empty()) drop_area(x_areas.size() - 1);
 }
 
-u64 Ioas::alignment() const {
-  return !x_hwpts.empty() || x_huge_pages == HugePages::Forbidden ? page_size_bytes : 1;
-}
+u64 Ioas::alignment() const { return !x_hwpts.empty() || x_huge_pages == HugePages::Forbidden ? page_size_bytes : 1; }
 
 /// Index of the first area that ends at or after @p iova.
 u64 Ioas::first_area_from(u64 iova) const {
@@ -52,7 +50,8 @@ const Ioas::Reservation* Ioas::find_reservation(IovaSpan span) const {
 Status Ioas::check_file(const MapRequest& request) const {
   const auto* file = luo::file_cast<memfd::MemFile>(request.file.get());
   if (file == nullptr) return Code::Invalid;
-  if (request.length == 0 || request.offset > file->size_bytes() || request.length > file->size_bytes() - request.offset)
+  if (request.length == 0 || request.offset > file->size_bytes() ||
+      request.length > file->size_bytes() - request.offset)
     return Code::Invalid;
   const bool read_only = (file->open_flags() & 3) == 0;
   const bool sealed = (file->seals() & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE)) != 0;
@@ -112,7 +111,8 @@ Result<u64> Ioas::map(MapRequest request) {
 
   const u64 index = first_area_from(iova);
   auto& memory = *luo::file_cast<memfd::MemFile>(request.file.get());
-  TRY(x_areas.insert(index, Area{iova, request.length, request.offset, request.prot, memory.seals(), std::move(request.file)}));
+  TRY(x_areas.insert(
+      index, Area{iova, request.length, request.offset, request.prot, memory.seals(), std::move(request.file)}));
   memory.pin(access_of(request.prot));
   const Status status = fill(x_areas[index]);
   if (!status.ok()) {
@@ -141,8 +141,7 @@ Status Ioas::fill(const Area& area) {
   for (u64 i = 0; i < x_hwpts.size(); ++i) {
     const Status status = fill(*x_hwpts[i]->domain, area, runs.span());
     if (status.ok()) continue;
-    for (u64 k = i; k-- > 0;)
-      static_cast<void>(x_core.unmap(*x_hwpts[k]->domain, Iova(area.iova), area.length));
+    for (u64 k = i; k-- > 0;) static_cast<void>(x_core.unmap(*x_hwpts[k]->domain, Iova(area.iova), area.length));
     return status;
   }
   return {};

@@ -1,4 +1,5 @@
-// Ioas: an I/O address space: areas of memory files at IOVAs, and the hardware page tables that are kept filled with them.
+// Ioas: an I/O address space: areas of memory files at IOVAs, and the hardware page tables that are kept filled with
+// them.
 //
 // Contract: a map reaches every hardware page table or none. An area is unmapped whole or not at all, and an unmap that
 // would split one changes nothing. While a page table of it is preserved the address space is immutable (Busy).
@@ -22,7 +23,7 @@ struct Area {
   u64 length = 0;
   u64 offset = 0;  // in the file
   pt::Prot prot = pt::Prot::None;
-  u32 seals = 0;   // of the file when it was mapped
+  u32 seals = 0;  // of the file when it was mapped
   luo::FileRef file;
 
   [[nodiscard]] u64 last() const { return iova + (length - 1); }
@@ -47,7 +48,12 @@ class Ioas final : public Object {
   static constexpr ObjectKind object_kind = ObjectKind::Ioas;
 
   Ioas(Memory& memory, iommu::Core& core)
-      : Object(object_kind), x_memory(memory), x_core(core), x_areas(memory.heap), x_hwpts(memory.heap), x_reserved(memory.heap) {}
+      : Object(object_kind),
+        x_memory(memory),
+        x_core(core),
+        x_areas(memory.heap),
+        x_hwpts(memory.heap),
+        x_reserved(memory.heap) {}
   /// Drops the areas; no page table is left.
   ~Ioas();
 
@@ -58,10 +64,11 @@ class Ioas final : public Object {
     pt::Prot prot = pt::Prot::None;
     std::optional<u64> fixed_iova;  // else the first that fits
   };
-  /// The IOVA. Errors: Busy (immutable), Invalid, Overflow, Exists, NoSpace, NotPermitted (write to what is sealed), NoMemory.
+  /// The IOVA. Errors: Busy (immutable), Invalid, Overflow, Exists, NoSpace, NotPermitted (write to what is sealed),
+  /// NoMemory.
   Result<u64> map(MapRequest request);
-  /// Every area inside [iova, iova + length); the bytes that were mapped. Errors: Busy, Invalid, Overflow, NotFound (nothing
-  /// there, or an area is covered in part); those of iommu::Core::unmap: what was unmapped before stays so.
+  /// Every area inside [iova, iova + length); the bytes that were mapped. Errors: Busy, Invalid, Overflow, NotFound
+  /// (nothing there, or an area is covered in part); those of iommu::Core::unmap: what was unmapped before stays so.
   Result<u64> unmap(u64 iova, u64 length);
   Result<u64> unmap_all();
 

@@ -41,7 +41,8 @@ Result<u64> Iommufd::ioas_map_file(luo::CallContext& call, u64 argument) {
   if (command.iova == ~u64{0} || command.length == ~u64{0}) return Code::Overflow;
   const pt::Prot prot = prot_of(command.flags);
   if (prot == pt::Prot::None) return Code::Invalid;
-  Ioas::MapRequest request{.file = {}, .offset = command.start, .length = command.length, .prot = prot, .fixed_iova = {}};
+  Ioas::MapRequest request{
+      .file = {}, .offset = command.start, .length = command.length, .prot = prot, .fixed_iova = {}};
   if ((command.flags & IOMMU_IOAS_MAP_FIXED_IOVA) != 0) request.fixed_iova = command.iova;
   auto file = call.fds.get(command.fd);
 

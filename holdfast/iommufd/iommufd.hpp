@@ -1,9 +1,9 @@
 // Iommufd: an open /dev/iommu: address spaces, hardware page tables and devices of one process.
 //
 // Contract: ioctl numbers, layouts and errnos of Linux for the calls it serves (uapi/holdfast/iommufd.h; others answer
-// NotIoctl), and ours. Device files reach it through bind, attach, detach, unbind and hold a reference meanwhile, so that
-// the last reference finds no device left; page tables and address spaces then go in that order.
-// An iommufd that the previous kernel preserved comes back with a table of tokens: each names a restored domain, which
+// NotIoctl), and ours. Device files reach it through bind, attach, detach, unbind and hold a reference meanwhile, so
+// that the last reference finds no device left; page tables and address spaces then go in that order. An iommufd that
+// the previous kernel preserved comes back with a table of tokens: each names a restored domain, which
 // IOMMU_HWPT_RESTORE takes back once as a page table without IOAS: it can be compared, left, and destroyed.
 // Threads: one Mutex (LockRank::Iommufd). Failure: Result; what failed changed nothing.
 #pragma once
@@ -73,8 +73,8 @@ class Iommufd final : public luo::File {
   // For the handler.
 
   [[nodiscard]] bool is_preserved() const;
-  /// Preserves every marked page table; @p entries gets one element each. Errors: Busy (preserved already), Invalid (not
-  /// sealed, no domain), NotFound (a mapped file is not preserved in @p session), those of Core::preserve_domain.
+  /// Preserves every marked page table; @p entries gets one element each. Errors: Busy (preserved already), Invalid
+  /// (not sealed, no domain), NotFound (a mapped file is not preserved in @p session), those of Core::preserve_domain.
   Status preserve(const luo::OutgoingSession& session, SealRule rule, Vec<abi::iommufd::Hwpt>& entries);
   void unpreserve();
   /// Every page table that crossed was taken back and no device goes through it any more.

@@ -1,11 +1,11 @@
 // IommufdHandler ("holdfast-iommufd-v1"): an iommufd across a live update.
 //
-// Outgoing: every marked page table is preserved; from then on its address space does not change. All that it maps must be
-// sealed memory files preserved in the same session. An iommufd without marks crosses as an empty record.
-// Incoming: the record is untrusted (checksum, bounds, domains known to iommu::Core). The file comes back with the tokens
-// of its page tables; finish waits until each was taken back and left by its devices, then frees them.
-// Policy Linux answers as the series does in its first phase: retrieve NotSupported, never ready to finish.
-// Threads: under the orchestrator's mutex. Failure: what failed changed nothing.
+// Outgoing: every marked page table is preserved; from then on its address space does not change. All that it maps must
+// be sealed memory files preserved in the same session. An iommufd without marks crosses as an empty record. Incoming:
+// the record is untrusted (checksum, bounds, domains known to iommu::Core). The file comes back with the tokens of its
+// page tables; finish waits until each was taken back and left by its devices, then frees them. Policy Linux answers as
+// the series does in its first phase: retrieve NotSupported, never ready to finish. Threads: under the orchestrator's
+// mutex. Failure: what failed changed nothing.
 #pragma once
 
 #include "holdfast/iommufd/iommufd.hpp"

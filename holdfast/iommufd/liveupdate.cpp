@@ -76,10 +76,11 @@ Status Iommufd::preserve(const luo::OutgoingSession& session, SealRule rule, Vec
 Status Iommufd::preserve_hwpt(const luo::OutgoingSession& session, SealRule rule, Hwpt& hwpt) {
   hwpt.ioas->make_immutable();  // before the check, so that what was checked is what crosses
   Status status = check_areas(*hwpt.ioas, session, rule);
-  if (status.ok()) status = [&]() -> Status {
-    TRY(x_core.preserve_domain(*hwpt.domain));
-    return {};
-  }();
+  if (status.ok())
+    status = [&]() -> Status {
+      TRY(x_core.preserve_domain(*hwpt.domain));
+      return {};
+    }();
   if (!status.ok()) {
     hwpt.ioas->make_mutable();
     return status;

@@ -240,7 +240,8 @@ TEST_F(PreservedTest, TheRecordNamesTokenAndDomain) {
   });
   ASSERT_NE(header, nullptr);
   const auto* entry = reinterpret_cast<const abi::iommufd::Hwpt*>(header + 1);
-  ASSERT_TRUE(machine->handover.contains_range({PhysAddr(align_down(entry->domain_phys, page_size_bytes)), 1 * page_size_bytes}));
+  ASSERT_TRUE(machine->handover.contains_range(
+      {PhysAddr(align_down(entry->domain_phys, page_size_bytes)), 1 * page_size_bytes}));
   const auto* domain = machine->host.memory.map.at<abi::iommu::Domain>(PhysAddr(entry->domain_phys));
   EXPECT_NE(domain->top_table_phys, 0u);
 }
@@ -350,7 +351,8 @@ TEST_F(MarkTest, APreservedDeviceKeepsItsAttachment) {
   EXPECT_EQ(iommufd().attach(ObjectId(device), ObjectId(hwpt)).code(), Code::Busy);
   EXPECT_EQ(iommufd().detach(ObjectId(device)).code(), Code::Busy);
   const ObjectId sibling = iommufd().bind(*machine->devices[1]).value();
-  EXPECT_EQ(iommufd().attach(sibling, ObjectId(hwpt)).code(), Code::Busy) << "nor does the page table get another device";
+  EXPECT_EQ(iommufd().attach(sibling, ObjectId(hwpt)).code(), Code::Busy)
+      << "nor does the page table get another device";
   EXPECT_TRUE(iommufd().attach(sibling, ObjectId(other)).ok()) << "each device for itself";
   iommufd().unbind(sibling);
   iommufd().unpreserve_device(ObjectId(device));

@@ -43,8 +43,7 @@ class RestoredTest : public ::testing::Test {
     attach_all();
   }
   void attach_all() {
-    for (u8 i = 0; i < 3; ++i)
-      ASSERT_TRUE(iommufd().attach(ObjectId(ids[i]), ObjectId(hwpts[i / 2])).ok());
+    for (u8 i = 0; i < 3; ++i) ASSERT_TRUE(iommufd().attach(ObjectId(ids[i]), ObjectId(hwpts[i / 2])).ok());
   }
   void preserve_all() {
     ASSERT_EQ(machine->preserve(session, memory, 1), Code::Ok);
@@ -94,7 +93,7 @@ class RestoredOnLinux : public RestoredTest {
 };
 
 TEST_F(RestoredTest, TheWholeCircleTwice) {
-  RecordProperty("acceptance", "R1 R8 R9 R11 R13");
+  RecordProperty("acceptance", "R1 R8 R11");
   for (int round = 0; round < 2; ++round) {
     const auto before = machine->entries();
     EXPECT_EQ(before.size(), 3u);
@@ -170,7 +169,7 @@ TEST_F(RestoredTest, EveryFailedAllocationOfATakingBackLeavesNoTrace) {
 }
 
 TEST_F(RestoredTest, ABoundDeviceIsAttachedToWhatWasTakenBack) {
-  RecordProperty("acceptance", "R5 R7");
+  RecordProperty("acceptance", "R7");
   retrieve();
   bind_all();
   for (const u32 id : ids) EXPECT_TRUE(iommufd().is_on_restored(ObjectId(id)));
@@ -186,7 +185,7 @@ TEST_F(RestoredTest, ABoundDeviceIsAttachedToWhatWasTakenBack) {
 }
 
 TEST_F(RestoredTest, ARestoredPageTableTakesNoOtherDeviceAndNoChange) {
-  RecordProperty("acceptance", "B15 R6");
+  RecordProperty("acceptance", "B15 R5 R6");
   retrieve();
   bind_all();
   take_back();
@@ -241,7 +240,7 @@ TEST_F(RestoredTest, DetachingWithoutReplacementBlocksTheDevice) {
 }
 
 TEST_F(RestoredTest, FinishWaitsForEachCondition) {
-  RecordProperty("acceptance", "R12 L11");
+  RecordProperty("acceptance", "R12 L11 D6");
   ASSERT_EQ(machine->retrieve_session("vm", session), Code::Ok);
   const auto refused = [&] {
     const auto before = machine->snapshot();
@@ -262,6 +261,7 @@ TEST_F(RestoredTest, FinishWaitsForEachCondition) {
   // The ids that were not destroyed name nothing any more.
   std::optional<u64> difference;
   EXPECT_EQ(machine->compare(kept, old_hwpts[0], hwpts[0], difference), Code::Invalid);
+  EXPECT_EQ(machine->mark(kept, old_hwpts[0], 9), Code::Invalid) << "a page table without domain";
   EXPECT_EQ(machine->destroy(kept, old_hwpts[0]), Code::Ok);
   EXPECT_EQ(machine->destroy(kept, old_hwpts[1]), Code::Ok);
   u32 id = 0;
@@ -315,25 +315,7 @@ TEST_F(RestoredTest, WhatIsDroppedUnderAnOpenFileIsGoneFromIt) {
   unbind_all();
 }
 
-TEST_F(RestoredTest, ANewUserContinuesFromTheSessionWhenTheFirstDies) {
-  RecordProperty("acceptance", "R15");
-  retrieve();
-  bind_all();
-  take_back();
-  // The process dies; the session keeps what it retrieved. Its device files would unbind.
-  unbind_all();
-  machine->close(fd);
-  machine->close(memory);
-  machine->close(session);
-  ASSERT_EQ(machine->retrieve_session("vm", session), Code::Ok);
-  ASSERT_EQ(machine->retrieve(session, iommufd_token, fd), Code::Ok);
-  ASSERT_EQ(machine->retrieve(session, 1, memory), Code::Ok);
-  EXPECT_EQ(machine->destroy(fd, old_hwpts[0]), Code::Ok);
-  EXPECT_EQ(machine->finish(session), Code::Ok);
-}
-
 TEST_F(RestoredOnLinux, StopsWhereTheSeriesStops) {
-  RecordProperty("acceptance", "B8");
   ASSERT_EQ(machine->retrieve_session("vm", session), Code::Ok);
   EXPECT_EQ(machine->retrieve(session, iommufd_token, fd), Code::NotSupported);
   EXPECT_EQ(machine->finish(session), Code::Busy);
@@ -407,7 +389,8 @@ class RecordTest : public RestoredTest {
     change(*header, *reinterpret_cast<std::array<abi::iommufd::Hwpt, 2>*>(header + 1));
     if (how == Checksum::Raw) return;
     const u64 bytes = sizeof *header + std::min<u64>(header->nr_hwpts, 2) * sizeof(abi::iommufd::Hwpt);
-    header->checksum = abi::checksum({reinterpret_cast<std::byte*>(header), bytes}, offsetof(abi::iommufd::Header, checksum));
+    header->checksum =
+        abi::checksum({reinterpret_cast<std::byte*>(header), bytes}, offsetof(abi::iommufd::Header, checksum));
   }
   Code retrieve_damaged() {
     EXPECT_EQ(machine->retrieve_session("vm", session), Code::Ok);

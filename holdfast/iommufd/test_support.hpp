@@ -23,8 +23,13 @@ class TestKernel : public MemfdKernel {
     return command.out_ioas_id;
   }
   Code map(i32 fd, u32 ioas_id, i32 memory_fd, u64 iova, u64 length, u64 start = 0, u32 flags = 7) {
-    iommu_ioas_map_file command{.size = sizeof command, .flags = flags, .ioas_id = ioas_id, .fd = memory_fd,
-                                .start = start, .length = length, .iova = iova};
+    iommu_ioas_map_file command{.size = sizeof command,
+                                .flags = flags,
+                                .ioas_id = ioas_id,
+                                .fd = memory_fd,
+                                .start = start,
+                                .length = length,
+                                .iova = iova};
     const Code code = call(fd, IOMMU_IOAS_MAP_FILE, command);
     mapped_iova = command.iova;
     return code;

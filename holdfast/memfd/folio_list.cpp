@@ -105,17 +105,20 @@ Status read_folio_list(Memory& memory, const VmallocDescriptor& list, u64 count,
   TRY_ASSIGN(const ListShape shape, shape_of(list));
   if (shape.blocks != div_ceil(count, folios_per_block)) return Code::Corrupt;
   TRY(to.reserve(count));
-  return walk(memory, list, [](PhysAddr) {}, [&](Block block, u64 index) -> Status {
-    const auto* folios = memory.map.at<Folio>(block.start);
-    const u64 here = std::min(count - index * folios_per_block, folios_per_block);
-    for (u64 i = 0; i < here; ++i) TRY(to.push_back(folios[i]));
-    return {};
-  });
+  return walk(
+      memory, list, [](PhysAddr) {},
+      [&](Block block, u64 index) -> Status {
+        const auto* folios = memory.map.at<Folio>(block.start);
+        const u64 here = std::min(count - index * folios_per_block, folios_per_block);
+        for (u64 i = 0; i < here; ++i) TRY(to.push_back(folios[i]));
+        return {};
+      });
 }
 
 Status for_each_list_block(Memory& memory, const VmallocDescriptor& list, kho::Visitor<Block> visit) {
-  return walk(memory, list, [&](PhysAddr chunk) { visit(Block{chunk, 0}); },
-              [&](Block block, u64) -> Status { return visit(block), Status(); });
+  return walk(
+      memory, list, [&](PhysAddr chunk) { visit(Block{chunk, 0}); },
+      [&](Block block, u64) -> Status { return visit(block), Status(); });
 }
 
 }  // namespace holdfast::memfd

@@ -87,7 +87,8 @@ class MemFile final : public luo::File {
  private:
   friend class MemfdHandler;
   friend class holdfast::Heap;
-  MemFile(Memory& memory, u32 seals) : File(default_open_flags), x_memory(memory), x_extents(memory.heap), x_seals(seals) {}
+  MemFile(Memory& memory, u32 seals)
+      : File(default_open_flags), x_memory(memory), x_extents(memory.heap), x_seals(seals) {}
   ~MemFile() = default;
   void release() override;
 

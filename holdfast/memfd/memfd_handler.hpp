@@ -1,13 +1,12 @@
-// MemfdHandler ("memfd-v2"): memory files across a live update: same size, contents, seals, position, and the same pages at
-// the same physical addresses. Open flags and mode travel in the attestation.
+// MemfdHandler ("memfd-v2"): memory files across a live update: same size, contents, seals, position, and the same
+// pages at the same physical addresses. Open flags and mode travel in the attestation.
 //
-// Outgoing: each block of the file is preserved, and listed in the record. Position and, under policy Holdfast, seals are
-// those at the freeze; under policy Linux seals are those at the preserve.
-// Incoming: record and list are untrusted. Every block is checked before the first one is taken; then each is restored
-// exactly once. A record that does not hold is refused as a whole (Corrupt; Io when another file has its blocks) and its
-// memory stays where it is, to be reclaimed: devices may be writing to it.
-// Record and list stay preserved until finish, so that a kernel started again finds them.
-// Threads: under the orchestrator's mutex. Failure: what failed changed nothing.
+// Outgoing: each block of the file is preserved, and listed in the record. Position and, under policy Holdfast, seals
+// are those at the freeze; under policy Linux seals are those at the preserve. Incoming: record and list are untrusted.
+// Every block is checked before the first one is taken; then each is restored exactly once. A record that does not hold
+// is refused as a whole (Corrupt; Io when another file has its blocks) and its memory stays where it is, to be
+// reclaimed: devices may be writing to it. Record and list stay preserved until finish, so that a kernel started again
+// finds them. Threads: under the orchestrator's mutex. Failure: what failed changed nothing.
 #pragma once
 
 #include "holdfast/abi/memfd.hpp"

@@ -99,8 +99,8 @@ Result<luo::FileRef> MemfdHandler::restore(u64 data, Contents&& contents) {
   } else if (attested.code() != Code::NotFound) {
     return attested.code();
   }
-  TRY_ASSIGN(luo::FileRef file, MemFile::adopt(x_memory, std::move(contents.extents), contents.record.size_bytes,
-                                               contents.record.seals));
+  TRY_ASSIGN(luo::FileRef file,
+             MemFile::adopt(x_memory, std::move(contents.extents), contents.record.size_bytes, contents.record.seals));
   auto& memory_file = *luo::file_cast<MemFile>(file.get());
   for (const Extent& extent : memory_file.extents())
     MUST(x_handover.restore(extent.start), "checked to be incoming, and each block once");
@@ -124,9 +124,8 @@ void MemfdHandler::drop(u64 data) { free_contents(data); }
 void MemfdHandler::free_record(u64 data) {
   const auto record = read_record(data);
   if (!record.ok()) return;
-  const Status status = for_each_list_block(x_memory, record->folios, [this](Block block) {
-    x_handover.restore_free(block.start);
-  });
+  const Status status =
+      for_each_list_block(x_memory, record->folios, [this](Block block) { x_handover.restore_free(block.start); });
   if (!status.ok()) x_memory.world.log(LogLevel::Warning, "memfd: a damaged folio list is left to be reclaimed");
   x_handover.restore_free(PhysAddr(data));
 }
@@ -172,9 +171,11 @@ Result<u64> MemfdHandler::pass_on_unseen(u64 data) {
 Status MemfdHandler::preserve_all(u64 data, const Contents& contents) {
   TRY(x_handover.preserve({PhysAddr(data), 0}));
   Status status;
-  MUST(for_each_list_block(x_memory, contents.record.folios, [&](Block block) {
-         if (status.ok()) status = x_handover.preserve(block);
-       }), "the list was read a moment ago");
+  MUST(for_each_list_block(x_memory, contents.record.folios,
+                           [&](Block block) {
+                             if (status.ok()) status = x_handover.preserve(block);
+                           }),
+       "the list was read a moment ago");
   if (status.ok()) status = preserve_extents(contents.extents.span());
   if (!status.ok()) unpreserve_all(data, contents);
   return status;

@@ -77,11 +77,20 @@ class MemfdKernel {
 
   // Sessions.
 
-  i32 create_session(const std::string& name) { return process.install(orchestrator.create_session(bytes_of(name)).value()); }
+  i32 create_session(const std::string& name) {
+    liveupdate_ioctl_create_session command{.size = sizeof command, .fd = -1, .name = {}};
+    std::copy(name.begin(), name.end(), command.name);
+    const luo::FileRef device = orchestrator.open_device().value();
+    EXPECT_EQ(process.ioctl(*device, LIVEUPDATE_IOCTL_CREATE_SESSION, command), Code::Ok);
+    return command.fd;
+  }
   Code retrieve_session(const std::string& name, i32& fd) {
-    auto session = orchestrator.retrieve_session(bytes_of(name));
-    if (session.ok()) fd = process.install(*session);
-    return session.code();
+    liveupdate_ioctl_retrieve_session command{.size = sizeof command, .fd = -1, .name = {}};
+    std::copy(name.begin(), name.end(), command.name);
+    const luo::FileRef device = orchestrator.open_device().value();
+    const Code code = process.ioctl(*device, LIVEUPDATE_IOCTL_RETRIEVE_SESSION, command);
+    fd = command.fd;
+    return code;
   }
   Code preserve(i32 session_fd, i32 fd, u64 token) {
     liveupdate_session_preserve_fd command{.size = sizeof command, .fd = fd, .token = token};
@@ -141,8 +150,7 @@ class MemfdKernel {
                       .handover = handover.state_hash(),
                       .core = core.state_hash(),
                       .orchestrator = orchestrator.state_hash()};
-    for (const auto& [fd, open] : process.fds.files)
-      now.files = abi::checksum_add(now.files, hash_of(*open));
+    for (const auto& [fd, open] : process.fds.files) now.files = abi::checksum_add(now.files, hash_of(*open));
     return now;
   }
 
@@ -170,7 +178,9 @@ class MemfdKernel {
   /// State of an open file, as far as a kind has one.
   [[nodiscard]] virtual u64 hash_of(const luo::File& open) const {
     const auto* memory = luo::file_cast<memfd::MemFile>(&open);
-    return memory == nullptr ? 0 : abi::checksum_add(memory->size_bytes(), u64{memory->is_preserved()} << 32 | memory->pins());
+    return memory == nullptr
+               ? 0
+               : abi::checksum_add(memory->size_bytes(), u64{memory->is_preserved()} << 32 | memory->pins());
   }
 
  private:
@@ -199,7 +209,8 @@ class MemfdKernel {
   }
   void register_devices() {
     for (u8 i = 0; i < devices.size(); ++i) {
-      const iommu::DeviceIdentity identity{.segment = 0, .id = SourceId(0, static_cast<u8>(i + 1), 0), .vendor = 0xf01d, .device = 1};
+      const iommu::DeviceIdentity identity{
+          .segment = 0, .id = SourceId(0, static_cast<u8>(i + 1), 0), .vendor = 0xf01d, .device = 1};
       devices[i] = core.register_device(identity).value();
     }
     verify();
@@ -214,7 +225,7 @@ class MemfdKernel {
 /// A kernel that jumped is abandoned, not destroyed: its objects lie in memory that the next kernel has overwritten.
 struct EndOfKernel {
   void operator()(MemfdKernel* kernel) const {
-    static std::vector<MemfdKernel*> abandoned;  // so that leak checkers find them
+    static auto& abandoned = *new std::vector<MemfdKernel*>;  // never freed, so that leak checkers find them
     if (kernel->has_jumped)
       abandoned.push_back(kernel);
     else

@@ -40,15 +40,17 @@ bool VfioDevice::has_function_reset() const {
 Result<VfioDevice::Region> VfioDevice::find_region(u64 length, u64 offset) const {
   if (x_revoked) return Code::NoDevice;
   if (!is_bound()) return Code::Invalid;
-  Region region{.index = static_cast<u32>(offset >> VFIO_PCI_OFFSET_SHIFT), .offset = offset & offset_mask, .length = length, .bar = {}};
+  Region region{.index = static_cast<u32>(offset >> VFIO_PCI_OFFSET_SHIFT),
+                .offset = offset & offset_mask,
+                .length = length,
+                .bar = {}};
   const u64 size = region_size(region.index);
   if (region.offset >= size) return Code::Invalid;
   region.length = std::min(length, size - region.offset);
   if (region.index == VFIO_PCI_CONFIG_REGION_INDEX) return region;
 
   const pci::Function& function = *x_slot.function;
-  const regs::Command command(
-      x_devices.pci().config().read<u16>(function.segment, function.id, regs::command_offset));
+  const regs::Command command(x_devices.pci().config().read<u16>(function.segment, function.id, regs::command_offset));
   if (command.get<regs::command::MemorySpace>() == 0) return Code::Io;
   TRY_ASSIGN(const PhysRange bar, x_devices.pci().bar(function, 0));
   region.bar = bar.start;

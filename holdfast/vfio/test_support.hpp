@@ -1,5 +1,5 @@
-// Test support (hosted; never part of the library): a bus with a few endpoints, and a TestKernel that finds them and has
-// device files. See memfd/test_kernel.hpp.
+// Test support (hosted; never part of the library): a bus with a few endpoints, and a TestKernel that finds them and
+// has device files. See memfd/test_kernel.hpp.
 //
 // Each endpoint has configuration space with a function-level reset and one BAR of a page; its registers are plain
 // memory. What was written to it is remembered across kernels, as by hardware.
@@ -49,7 +49,9 @@ class VfioWorld final : public GrantWorld {
   }
   VfioWorld(const VfioWorld& before, AfterJump jump) : GrantWorld(before, jump), endpoints(before.endpoints) {}
 
-  [[nodiscard]] FakeEndpoint& endpoint(u8 index) const { return endpoints->at(SourceId(0, static_cast<u8>(index + 1), 0).value); }
+  [[nodiscard]] FakeEndpoint& endpoint(u8 index) const {
+    return endpoints->at(SourceId(0, static_cast<u8>(index + 1), 0).value);
+  }
 
   u64 mmio_read(PhysAddr address, Width width) override {
     u64 value = 0;
@@ -65,7 +67,8 @@ class VfioWorld final : public GrantWorld {
     FakeEndpoint& function = endpoints->at(static_cast<u16>((address.value - ecam) >> 12));
     const u64 at = address.value & 0xfff;
     function.config_writes.push_back(at);
-    if (at == capability + hw::pci::express_device_control_offset && (value & hw::pci::device_control_initiate_flr) != 0)
+    if (at == capability + hw::pci::express_device_control_offset &&
+        (value & hw::pci::device_control_initiate_flr) != 0)
       return reset(function);
     if (at >= hw::pci::bar0_offset && at < hw::pci::bar0_offset + 24)
       return function.set<u32>(at, at == hw::pci::bar0_offset ? static_cast<u32>(value) & ~u32{0xfff} : 0);
@@ -115,7 +118,8 @@ class VfioWorld final : public GrantWorld {
     hw::acpi::Mcfg mcfg{};
     mcfg.header.signature = hw::acpi::mcfg_signature;
     mcfg.header.length = sizeof mcfg + sizeof(hw::acpi::McfgAllocation);
-    put(put(0x1200, mcfg), hw::acpi::McfgAllocation{.base_address = ecam, .segment = 0, .start_bus = 0, .end_bus = 0, .reserved = 0});
+    put(put(0x1200, mcfg),
+        hw::acpi::McfgAllocation{.base_address = ecam, .segment = 0, .start_bus = 0, .end_bus = 0, .reserved = 0});
     seal(0x1200, mcfg.header.length, 9);
     hw::acpi::TableHeader xsdt{};
     xsdt.signature = hw::acpi::xsdt_signature;

@@ -47,11 +47,13 @@ Result<u64> VfioDevice::ioctl(luo::CallContext& call, u32 command, u64 argument)
 Result<u64> VfioDevice::bind(luo::CallContext& call, u64 argument) {
   TRY_ASSIGN(auto command, luo::read_argument<vfio_device_bind_iommufd>(call, argument, bind_minimum));
   if (command.flags != 0 || command.iommufd < 0) return Code::Invalid;  // the token is for virtual functions
-  if (x_slot.bound != nullptr && !(is_bound() && x_unclaimed)) return Code::Invalid;
+  const bool came_bound = is_bound() && x_retrieved;
+  if (x_slot.bound != nullptr && !came_bound) return Code::Invalid;
   TRY_ASSIGN(luo::FileRef file, call.fds.get(command.iommufd));
   if (luo::file_cast<iommufd::Iommufd>(file.get()) == nullptr) return Code::BadFdState;
   TRY(luo::write_back(call, argument, command));  // an address that cannot be answered to changes nothing
-  TRY(x_unclaimed ? claim_restored(*file) : bind_to(std::move(file)));
+  if (came_bound && file.get() != x_iommufd.get()) return Code::NotPermitted;
+  if (!came_bound) TRY(bind_to(std::move(file)));
   command.out_devid = x_device_id.value;
   TRY(luo::write_back(call, argument, command));
   return u64{0};
@@ -70,13 +72,7 @@ Status VfioDevice::bind_restored(luo::FileRef file, u64 token) {
   TRY_ASSIGN(x_device_id, iommufd->bind(x_slot.device(), token));
   x_iommufd = std::move(file);
   x_slot.bound = this;
-  x_unclaimed = true;
-  return {};
-}
-
-Status VfioDevice::claim_restored(const luo::File& iommufd) {
-  if (&iommufd != x_iommufd.get()) return Code::NotPermitted;
-  x_unclaimed = false;
+  x_retrieved = true;
   return {};
 }
 

@@ -1,10 +1,11 @@
 // VfioDevice: one open device file (cdev only): bind to an iommufd, attach, detach, regions, reset.
 //
-// Contract: ioctl numbers, layouts and errnos of Linux (uapi/holdfast/vfio.h). Before bind every other call answers Invalid.
-// Regions: configuration space, of which the command register can be written, and BAR 0. Writes to the rest of
+// Contract: ioctl numbers, layouts and errnos of Linux (uapi/holdfast/vfio.h). Before bind every other call answers
+// Invalid. Regions: configuration space, of which the command register can be written, and BAR 0. Writes to the rest of
 // configuration space are dropped: BARs and capabilities are the kernel's.
 // A preserved device keeps its attachment: attach, detach and reset answer Busy. A retrieved one is bound and attached
-// already; bind with its own iommufd answers its id, with another NotPermitted.
+// already: bind with its own iommufd answers its id, as often as it is asked, so that a new user can go on where one
+// that died stopped; with another it answers NotPermitted.
 // Threads: LockRank::Kernel. Failure: Result; what failed changed nothing.
 #pragma once
 
@@ -47,7 +48,6 @@ class VfioDevice final : public luo::File {
 
   Result<u64> bind(luo::CallContext& call, u64 argument);
   Status bind_to(luo::FileRef file);
-  Status claim_restored(const luo::File& iommufd);
   Result<u64> attach(luo::CallContext& call, u64 argument);
   Result<u64> detach(luo::CallContext& call, u64 argument);
   Result<u64> get_info(luo::CallContext& call, u64 argument);
@@ -72,7 +72,7 @@ class VfioDevice final : public luo::File {
   Slot& x_slot;
   luo::FileRef x_iommufd;
   ObjectId x_device_id;
-  bool x_unclaimed = false;  // retrieved, and not yet bound by its new user
+  bool x_retrieved = false;  // it came back bound
   bool x_preserved = false;
   bool x_revoked = false;
 };

@@ -49,7 +49,6 @@ TEST_F(VfioDeviceTest, NothingWorksBeforeItIsBound) {
 }
 
 TEST_F(VfioDeviceTest, BindingAnswersAsLinux) {
-  RecordProperty("acceptance", "X1");
   vfio_device_bind_iommufd command{};
   command.argsz = sizeof command;
   command.iommufd = iommufd;
@@ -81,7 +80,8 @@ TEST_F(VfioDeviceTest, BindingAnswersAsLinux) {
 TEST_F(VfioDeviceTest, AttachingAnswersAsLinux) {
   const u32 id = bind();
   const u32 ioas = machine->ioas(iommufd);
-  vfio_device_attach_iommufd_pt command{.argsz = sizeof command, .flags = VFIO_DEVICE_ATTACH_PASID, .pt_id = ioas, .pasid = 1};
+  vfio_device_attach_iommufd_pt command{
+      .argsz = sizeof command, .flags = VFIO_DEVICE_ATTACH_PASID, .pt_id = ioas, .pasid = 1};
   EXPECT_EQ(machine->call(fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, command), Code::NotSupported);
   command.flags = 2;
   EXPECT_EQ(machine->call(fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, command), Code::Invalid);

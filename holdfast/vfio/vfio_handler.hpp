@@ -2,13 +2,12 @@
 //
 // Outgoing: an attached device needs its iommufd preserved in the same session and its page table marked there; its
 // attachment and its PCI function are preserved. A device that is not attached crosses as a PCI function alone.
-// Incoming: the record is untrusted. Retrieving pulls the iommufd in first, in whichever order user space asks. The file
-// is bound and attached already; the device is not reset and its configuration space is not touched. finish waits until
-// the device has left what the previous kernel built.
-// Passing on: a device that is retrieved and preserved for itself, or has left its restored page table, has nothing left
-// to pass on; its record is then data 0, which can be finished and not retrieved (NotFound).
-// Policy Linux answers as the series does in its first phase: retrieved without its iommufd, never ready to finish.
-// Threads: under the orchestrator's mutex. Failure: what failed changed nothing.
+// Incoming: the record is untrusted. Retrieving pulls the iommufd in first, in whichever order user space asks. The
+// file is bound and attached already; the device is not reset and its configuration space is not touched. finish waits
+// until the device has left what the previous kernel built. Passing on: a device that is retrieved and preserved for
+// itself, or has left its restored page table, has nothing left to pass on; its record is then data 0, which can be
+// finished and not retrieved (NotFound). Policy Linux answers as the series does in its first phase: retrieved without
+// its iommufd, never ready to finish. Threads: under the orchestrator's mutex. Failure: what failed changed nothing.
 #pragma once
 
 #include "holdfast/abi/vfio.hpp"
@@ -24,9 +23,11 @@ class VfioHandler final : public luo::FileHandler {
       : x_memory(memory), x_handover(handover), x_core(core), x_devices(devices), x_policy(policy) {}
 
   [[nodiscard]] std::string_view compatible() const override { return abi::vfio::compatible; }
-  [[nodiscard]] bool can_preserve(const luo::File& file) override { return luo::file_cast<VfioDevice>(&file) != nullptr; }
-  /// Errors: Busy (already), Invalid (not bound, or its page table is not preserved), NotFound (its iommufd is not preserved
-  /// in this session), those of Core::preserve_device and Pci::preserve, NoMemory.
+  [[nodiscard]] bool can_preserve(const luo::File& file) override {
+    return luo::file_cast<VfioDevice>(&file) != nullptr;
+  }
+  /// Errors: Busy (already), Invalid (not bound, or its page table is not preserved), NotFound (its iommufd is not
+  /// preserved in this session), those of Core::preserve_device and Pci::preserve, NoMemory.
   Result<u64> preserve(luo::OutgoingSession& session, luo::File& file, u64 token) override;
   void unpreserve(luo::OutgoingSession& session, luo::File& file, u64 data) override;
 
