@@ -1,6 +1,7 @@
 // Reading what the previous kernel handed over: see incoming_map.hpp for the contract.
 #include "holdfast/kho/incoming_map.hpp"
 
+#include <algorithm>
 #include <bit>
 
 #include "holdfast/kho/block_cut.hpp"
@@ -51,6 +52,9 @@ Result<IncomingMap> IncomingMap::open(const DirectMap& map, const holdfast::Hand
   TRY(incoming.read_scratch(handover));
   if (!incoming.is_usable_page(incoming.x_root_fdt) || !incoming.is_usable_page(incoming.x_radix_root))
     return Code::Corrupt;
+  // Scratch is written before anything is known: what is preserved there would be lost, and a device may be using it.
+  for (const PhysRange& region : incoming.scratch())
+    if (incoming.names_page_of(region)) return Code::Corrupt;
   return incoming;
 }
 
@@ -124,6 +128,41 @@ bool IncomingMap::contains_range(PhysRange range) const {
     if (block_last >= *last) return true;
     at = block_last + 1;
   }
+}
+
+bool IncomingMap::names_page_of(PhysRange range) const {
+  const u64 last = range.start.value + (range.size_bytes - 1);
+  for (u32 order = 0; order <= max_order; ++order) {
+    const u64 size = page_size_bytes << order;
+    const u64 first_key = radix::key_of({PhysAddr(align_down(range.start.value, size)), order});
+    const u64 last_key = radix::key_of({PhysAddr(align_down(last, size)), order});
+    if (names_key(x_radix_root, radix::levels - 1, 0, first_key, last_key)) return true;
+  }
+  return false;
+}
+
+/// Depth is bounded by the levels, the paths by the keys that were asked for, loops or not.
+bool IncomingMap::names_key(PhysAddr page, unsigned level, u64 prefix, u64 first, u64 last) const {
+  const KeySpan span = keys_below(level, prefix);
+  first = std::max(first, span.first);
+  last = std::min(last, span.first + (span.count - 1));
+  if (level == 0) {
+    const auto* bitmap = x_map->at<radix::Bitmap>(page);
+    for (u64 key = first; key <= last; key = (key | 63) + 1) {
+      const u64 below_last = last - key < 63 ? ~u64{0} >> (63 - (last - key)) << (key & 63) : ~u64{0} << (key & 63);
+      if ((bitmap->word[radix::word_index(key)] & below_last) != 0) return true;
+    }
+    return false;
+  }
+  const auto* node = x_map->at<radix::Node>(page);
+  for (u64 i = radix::child_index(first, level); i <= radix::child_index(last, level); ++i) {
+    const PhysAddr child(node->child[i]);
+    if (child == PhysAddr{}) continue;
+    if (is_in_scratch({child, page_size_bytes})) return true;  // what it says is lost as well
+    if (!is_usable_page(child)) continue;
+    if (names_key(child, level - 1, prefix << radix::node_lg2 | i, first, last)) return true;
+  }
+  return false;
 }
 
 struct IncomingMap::Walk {

@@ -36,6 +36,10 @@ class IncomingMap {
   /// True when every page of @p range belongs to a preserved block. False for an empty or wrapping range.
   [[nodiscard]] bool contains_range(PhysRange range) const;
 
+  /// True when some page of @p range seems to be preserved, damaged parts of the map included. The parts of the map that
+  /// are about @p range are read, nothing else.
+  [[nodiscard]] bool names_page_of(PhysRange range) const;
+
   /// Visits every preserved block by rising key: large orders first, then by address (Linux's order).
   /// A part that is bad (node or block outside RAM or in scratch, impossible key, loop) is skipped; the walk goes on,
   /// and the answer is Corrupt at the end.
@@ -70,6 +74,8 @@ class IncomingMap {
   [[nodiscard]] const std::byte* fdt() const { return x_map->bytes(x_root_fdt); }
   [[nodiscard]] bool is_usable_page(PhysAddr page) const;
   [[nodiscard]] bool is_usable(Block block) const;
+  /// True when a key of [first, last] may be set below @p page, a page of @p level that @p prefix leads to.
+  [[nodiscard]] bool names_key(PhysAddr page, unsigned level, u64 prefix, u64 first, u64 last) const;
   struct Walk;
 
   const DirectMap* x_map;

@@ -118,7 +118,7 @@ TEST_F(UntrustedMapTest, ANodeOutsideUsableMemoryCostsItsBlocksOnly) {
   auto* node = node_on_path(good, 2);
   u64& child = node->child[radix::child_index(radix::key_of(good), 2)];
   const u64 right = child;
-  for (u64 bad : {u64{64} << 20, ~u64{0}, ~u64{0xfff}, right + 8, right | 1, scratch.start.value, u64{1} << 63}) {
+  for (u64 bad : {u64{64} << 20, ~u64{0}, ~u64{0xfff}, right + 8, right | 1, u64{1} << 63}) {
     child = bad;
     std::set<u64> claimed;
     EXPECT_EQ(claim(claimed), Code::Corrupt) << std::hex << bad;
@@ -164,7 +164,7 @@ TEST_F(UntrustedMapTest, BlocksThatCannotBeAreSkippedAndTheRestIsClaimed) {
   };
   const u64 outside = u64{64} << 20;
   const u64 node = host.memory.map.phys(bitmap).value;
-  for (u64 bad : {outside, scratch.start.value, u64{0}, node, other.start.value, other.start.value + 4096}) {
+  for (u64 bad : {outside, u64{0}, node, other.start.value, other.start.value + 4096}) {
     with(bad, 0);
     std::set<u64> claimed;
     EXPECT_EQ(claim(claimed), Code::Corrupt) << std::hex << bad;
@@ -175,6 +175,29 @@ TEST_F(UntrustedMapTest, BlocksThatCannotBeAreSkippedAndTheRestIsClaimed) {
   std::set<u64> claimed;
   EXPECT_EQ(claim(claimed), Code::Corrupt);
   *bitmap = right;
+}
+
+TEST_F(UntrustedMapTest, NothingIsReadWhenScratchIsNamedAsPreserved) {
+  // Scratch is written before the map is known: it would be another's memory, perhaps one that a device uses.
+  auto* bitmap = reinterpret_cast<radix::Bitmap*>(node_on_path(good, 0));
+  const radix::Bitmap right = *bitmap;
+  const PhysAddr last = scratch.start + (scratch.size_bytes - page_size_bytes);
+  for (const PhysAddr page : {scratch.start, scratch.start + page_size_bytes, last}) {
+    const u64 key = radix::key_of(Block{page, 0});
+    bitmap->word[radix::word_index(key)] |= radix::word_bit(key);
+    EXPECT_EQ(open().code(), Code::Corrupt) << std::hex << page.value;
+    *bitmap = right;
+    EXPECT_TRUE(open().ok());
+  }
+  auto* region = host.memory.map.at<abi::kho::ScratchRegion>(PhysAddr(numbers.scratch));
+  const auto right_region = *region;
+  *region = {good.start.value, page_size_bytes};
+  EXPECT_EQ(open().code(), Code::Corrupt);
+  *region = {align_down(good.start.value, u64{1} << 14), u64{1} << 16};
+  EXPECT_EQ(open().code(), Code::Corrupt);
+  *region = right_region;
+  node_on_path(good, 2)->child[radix::child_index(radix::key_of(good), 2)] = scratch.start.value;
+  EXPECT_EQ(open().code(), Code::Corrupt) << "a part of the map itself";
 }
 
 TEST_F(UntrustedMapTest, AskingForAnyAddressIsSafe) {
