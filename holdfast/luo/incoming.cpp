@@ -37,7 +37,10 @@ Status Orchestrator::read_incoming(const kho::IncomingMap& incoming) {
     x_incoming_state = stream->sessions_state();
     x_stream.emplace(*stream);
   }
-  if (x_incoming_state == Code::NoData) return {};
+  if (x_incoming_state == Code::NoData) {
+    say(LogLevel::Warning, "the previous kernel left nothing under", abi::luo::subtree_name);
+    return {};
+  }
   if (x_incoming_state != Code::Ok) {
     say(LogLevel::Error, "the previous kernel's sessions cannot be read", abi::luo::subtree_name, x_incoming_state);
     return {};
@@ -53,11 +56,11 @@ Status Orchestrator::read_session(const IncomingStream& stream, u64 index) {
   const abi::luo::SessionRecord record = stream.session(index);
   SessionName name;
   std::memcpy(name.bytes.data(), record.name, sizeof record.name);
-  const bool has_name = name.view().size() < sizeof record.name;
+  const bool has_name = is_proper_string(record.name, sizeof record.name);
   if (!has_name || x_incoming_by_name.find(name) != nullptr) {
     // Nobody could ask for it. Its memory stays reserved, and so does everything that it might lead to.
     ++x_lost_sessions;
-    say(LogLevel::Error, has_name ? "second session of the name" : "session without end of its name", name.view(),
+    say(LogLevel::Error, has_name ? "second session of the name" : "session without a name or without end of its name", name.view(),
         Code::Corrupt);
     return {};
   }
@@ -136,7 +139,12 @@ Result<FileRef> Orchestrator::retrieve_session(NameBytes bytes) {
 Result<FileRef> Orchestrator::retrieve_file(IncomingSession& session, u64 token) {
   Guard guard(x_mutex);
   if (x_frozen) return Code::Busy;
-  return session.file(token);
+  const IncomingFile* entry = session.x_by_token.find(token);
+  const bool is_first_try = entry != nullptr && entry->state == IncomingFile::State::Waiting;
+  auto file = session.file(token);
+  if (!file.ok() && is_first_try)
+    say(LogLevel::Warning, "a file cannot be retrieved, session", session.name(), file.code());
+  return file;
 }
 
 Status Orchestrator::can_finish(IncomingSession& session) {
@@ -211,7 +219,24 @@ void Orchestrator::remove_incoming(IncomingSession& session) {
 
 void Orchestrator::release_incoming_if_done() {
   Guard guard(x_mutex);
+  compare_counts();
   release_incoming_if_done_locked();
+}
+
+/// FLBs know how many files depend on them. If no session came although some should, sessions were lost.
+void Orchestrator::compare_counts() {
+  if (!x_stream || x_stream->flbs_state() != Code::Ok) return;
+  bool is_file_missing = false;
+  for (u64 i = 0; i < x_stream->flb_count(); ++i) {
+    const abi::luo::FlbRecord record = x_stream->flb(i);
+    for (const Flb& flb : x_flbs) {
+      const bool is_same = flb.compatible() == bounded_text(record.name, sizeof record.name);
+      if (!is_same || flb.x_incoming_files == record.count) continue;
+      is_file_missing = is_file_missing || flb.x_incoming_files < record.count;
+      say(LogLevel::Warning, "there are not as many files as depend on", flb.compatible());
+    }
+  }
+  if (is_file_missing && x_incoming_count == 0) ++x_lost_sessions;
 }
 
 void Orchestrator::release_incoming_if_done_locked() {

@@ -156,6 +156,7 @@ class Orchestrator {
   void forget_file(IncomingSession& session, IncomingFile& file);
   void session_is_done(IncomingSession& session);
   void remove_incoming(IncomingSession& session);
+  void compare_counts();
   void release_incoming_if_done_locked();
   void incoming_closed(SessionFile& file, IncomingSession& session, bool was_handed_out);
 

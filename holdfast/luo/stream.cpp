@@ -40,7 +40,8 @@ Status IncomingStream::read_tree(const std::byte* fdt) {
   x_number = *number;
 
   const auto sessions =
-      read_part(fdt, abi::luo::session_node, abi::luo::session_compatible, abi::luo::session_header_property);
+      read_part(fdt, abi::luo::session_node, abi::luo::session_compatible, abi::luo::session_header_property,
+                abi::luo::session_block_order);
   x_sessions.state = as_damage(sessions.code());
   if (sessions.ok()) {
     x_sessions.block = *sessions;
@@ -48,7 +49,8 @@ Status IncomingStream::read_tree(const std::byte* fdt) {
     const bool fits = x_sessions.count <= abi::luo::sessions_per_block(sessions->order);
     x_sessions.state = fits ? Code::Ok : Code::Corrupt;
   }
-  const auto flbs = read_part(fdt, abi::luo::flb_node, abi::luo::flb_compatible, abi::luo::flb_header_property);
+  const auto flbs = read_part(fdt, abi::luo::flb_node, abi::luo::flb_compatible, abi::luo::flb_header_property,
+                              abi::luo::flb_block_order);
   x_flbs.state = as_damage(flbs.code());
   if (flbs.ok()) {
     const auto* header = x_map->at<abi::luo::FlbHeader>(flbs->start);
@@ -62,17 +64,17 @@ Status IncomingStream::read_tree(const std::byte* fdt) {
 }
 
 Result<Block> IncomingStream::read_part(const std::byte* fdt, std::string_view node, std::string_view compatible,
-                                        std::string_view property) const {
+                                        std::string_view property, unsigned smallest_order) const {
   const int at = kho::find_fdt_node(fdt, node);
   if (at < 0) return Code::Corrupt;
   if (!kho::is_fdt_compatible(fdt, at, compatible)) return Code::UnknownVersion;
   TRY_ASSIGN(const u64 address, kho::read_fdt_number(fdt, at, property));
-  return find_record_block(PhysAddr(address));
+  return find_record_block(PhysAddr(address), smallest_order);
 }
 
-Result<Block> IncomingStream::find_record_block(PhysAddr address) const {
+Result<Block> IncomingStream::find_record_block(PhysAddr address, unsigned smallest_order) const {
   const auto block = x_incoming->find_block(address);
-  if (!block || block->start != address) return Code::Corrupt;
+  if (!block || block->start != address || block->order < smallest_order) return Code::Corrupt;
   // Preserved like the records, but something else.
   for (const PhysAddr other : {x_incoming->root_fdt(), x_incoming->scratch_array(), x_tree, x_sessions.block.start})
     if (address == other) return Code::Corrupt;
@@ -87,7 +89,7 @@ abi::luo::SessionRecord IncomingStream::session(u64 index) const {
 
 Result<Block> IncomingStream::file_block(const abi::luo::FileSet& set) const {
   if (set.count == 0) return Block{};
-  TRY_ASSIGN(const Block block, find_record_block(PhysAddr(set.files)));
+  TRY_ASSIGN(const Block block, find_record_block(PhysAddr(set.files), abi::luo::file_block_order));
   if (block.start == x_flbs.block.start || set.count > abi::luo::files_per_block(block.order)) return Code::Corrupt;
   return block;
 }

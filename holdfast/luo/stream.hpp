@@ -52,9 +52,10 @@ class IncomingStream {
   IncomingStream(const DirectMap& map, const kho::IncomingMap& incoming) : x_map(&map), x_incoming(&incoming) {}
   Status read_tree(const std::byte* fdt);
   [[nodiscard]] Result<Block> read_part(const std::byte* fdt, std::string_view node, std::string_view compatible,
-                                        std::string_view property) const;
-  /// The preserved block that starts at @p address and is not known to be something else. Errors: Corrupt.
-  [[nodiscard]] Result<Block> find_record_block(PhysAddr address) const;
+                                        std::string_view property, unsigned smallest_order) const;
+  /// The preserved block that starts at @p address, is as large as such a block is made at least, and is not known to
+  /// be something else. Errors: Corrupt.
+  [[nodiscard]] Result<Block> find_record_block(PhysAddr address, unsigned smallest_order) const;
 
   const DirectMap* x_map;
   const kho::IncomingMap* x_incoming;
