@@ -3,9 +3,7 @@
 
 #include <stddef.h>
 
-#include "holdfast/iommufd.h"
-#include "holdfast/memfd.h"
-#include "holdfast/vfio.h"
+#include "holdfast/holdfast.h"
 
 #define STRUCT_SIZE(name, type) {name, sizeof(struct type)}
 
@@ -23,6 +21,12 @@ static const struct uapi_size sizes[] = {
     STRUCT_SIZE("iommu_hwpt_restore", iommu_hwpt_restore),
     STRUCT_SIZE("iommu_hwpt_unmark", iommu_hwpt_unmark),
     STRUCT_SIZE("iommu_hwpt_compare", iommu_hwpt_compare),
+    STRUCT_SIZE("liveupdate_ioctl_create_session", liveupdate_ioctl_create_session),
+    STRUCT_SIZE("liveupdate_ioctl_retrieve_session", liveupdate_ioctl_retrieve_session),
+    STRUCT_SIZE("liveupdate_ioctl_drop_session", liveupdate_ioctl_drop_session),
+    STRUCT_SIZE("liveupdate_session_preserve_fd", liveupdate_session_preserve_fd),
+    STRUCT_SIZE("liveupdate_session_retrieve_fd", liveupdate_session_retrieve_fd),
+    STRUCT_SIZE("liveupdate_session_finish", liveupdate_session_finish),
     STRUCT_SIZE("vfio_device_info", vfio_device_info),
     STRUCT_SIZE("vfio_region_info", vfio_region_info),
     STRUCT_SIZE("vfio_device_bind_iommufd", vfio_device_bind_iommufd),

@@ -6,9 +6,7 @@
 #include <map>
 #include <string>
 
-#include "uapi/holdfast/iommufd.h"
-#include "uapi/holdfast/memfd.h"
-#include "uapi/holdfast/vfio.h"
+#include "uapi/holdfast/holdfast.h"
 #include "uapi/uapi_as_c.h"
 
 namespace {
@@ -28,6 +26,15 @@ TEST(Uapi, NumbersAreLinux) {
   EXPECT_EQ(VFIO_DEVICE_BIND_IOMMUFD, 0x3b76);
   EXPECT_EQ(VFIO_DEVICE_ATTACH_IOMMUFD_PT, 0x3b77);
   EXPECT_EQ(VFIO_DEVICE_DETACH_IOMMUFD_PT, 0x3b78);
+}
+
+TEST(Uapi, SealsAreLinux) {
+  EXPECT_EQ(F_SEAL_SEAL, 1);
+  EXPECT_EQ(F_SEAL_SHRINK, 2);
+  EXPECT_EQ(F_SEAL_GROW, 4);
+  EXPECT_EQ(F_SEAL_WRITE, 8);
+  EXPECT_EQ(F_SEAL_FUTURE_WRITE, 0x10);
+  EXPECT_EQ(F_SEAL_EXEC, 0x20);
 }
 
 TEST(Uapi, OurAdditionsStandApartFromLinuxNumbers) {
@@ -51,6 +58,12 @@ const std::map<std::string, std::size_t> expected_sizes = {
     {"iommu_hwpt_restore", 16},
     {"iommu_hwpt_unmark", 8},
     {"iommu_hwpt_compare", 24},
+    {"liveupdate_ioctl_create_session", 72},
+    {"liveupdate_ioctl_retrieve_session", 72},
+    {"liveupdate_ioctl_drop_session", 72},
+    {"liveupdate_session_preserve_fd", 16},
+    {"liveupdate_session_retrieve_fd", 16},
+    {"liveupdate_session_finish", 8},
     {"vfio_device_info", 24},
     {"vfio_region_info", 32},
     {"vfio_device_bind_iommufd", 24},
