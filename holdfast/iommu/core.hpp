@@ -260,6 +260,7 @@ class Core {
   [[nodiscard]] bool any_record_page(F is_wanted) const;
   [[nodiscard]] bool holds_records(const IncomingDomain& incoming) const;
   void check_disjoint();
+  Status check_targets();
   void quarantine_domain(IncomingDomain& incoming, std::string_view reason);
   Status drop_domain_locked(IncomingDomain& incoming);
   void finish_records();

@@ -28,14 +28,23 @@ bool is_attested(const UnitLimits& now, const abi::attest::UnitAttest& then) {
 }  // namespace
 
 /// Blocks every present entry that no adopted device accounts for.
-class Core::StrayEntries final : public EntryVisitor {
+class Core::StrayEntries final : public EntryVisitor, public DeviceFilter {
  public:
   StrayEntries(Core& core, UnitState& state) : x_core(core), x_state(state) {}
 
+  [[nodiscard]] bool contains(SourceId id) const override {
+    const IncomingDevice* device = x_core.x_incoming.find_device(x_state.unit->segment(), id);
+    return device != nullptr && device->is_adopted && device->unit == x_state.unit;
+  }
+  /// Recorded, and not believed: whatever its entries lead to is nobody's.
+  void disown(SourceId id) {
+    if (!contains(id) && !x_state.unit->disown(id, *this).ok()) x_failed = true;
+  }
   void entry(SourceId id) override {
+    if (contains(id)) return;
     const u16 segment = x_state.unit->segment();
     const IncomingDevice* device = x_core.x_incoming.find_device(segment, id);
-    if (device != nullptr && device->is_adopted && device->unit == x_state.unit) return;
+    disown(id);
     ++x_core.x_report.entries_blocked;
     LogLine line;
     line.text("iommu: blocked ").device(segment, id);
@@ -185,9 +194,11 @@ std::string_view Core::link_incoming(IncomingDevice& device, DomainId did) {
 void Core::block_strays(UnitState& state) {
   StrayEntries strays(*this, state);
   state.unit->for_each_present_entry(strays);
+  for (const IncomingDevice& device : x_incoming.devices)
+    if (device.segment() == state.unit->segment() && state.unit->covers(device.id())) strays.disown(device.id());
   if (!strays.failed()) return;
+  lose_devices(*state.unit, "its unit was quarantined");  // before the quarantine takes all domain ids back
   quarantine_unit(state, "an entry of it cannot be blocked");
-  lose_devices(*state.unit, "its unit was quarantined");
 }
 
 void Core::lose_devices(const Unit& unit, std::string_view reason) {

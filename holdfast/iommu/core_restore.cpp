@@ -15,6 +15,14 @@ bool contains_page(std::span<const Block> blocks, PhysAddr page) {
   return after != blocks.begin() && page - std::prev(after)->start < std::prev(after)->size_bytes();
 }
 
+/// By rising address, without overlap.
+bool overlap(std::span<const Block> blocks, PhysRange range) {
+  const auto at = std::upper_bound(blocks.begin(), blocks.end(), range.start, [](PhysAddr wanted, const Block& block) {
+    return wanted < block.start + block.size_bytes();
+  });
+  return at != blocks.end() && at->start < range.start + range.size_bytes;
+}
+
 /// Both by rising address.
 bool overlap(std::span<const Block> a, std::span<const Block> b) {
   auto left = a.begin();
@@ -61,9 +69,9 @@ Status Core::claim_restored() {
     if (taken.code() == Code::NoMemory) return Code::NoMemory;
     state.owns_tables = true;
     if (taken.ok()) continue;
+    lose_devices(*state.unit, "its unit was quarantined");  // before the quarantine takes all domain ids back
     quarantine_unit(state, "its tables could not be taken over");
     distrust({.kind = Quarantined::Kind::Unit, .address = state.unit->register_base(), .reason = state.reason});
-    lose_devices(*state.unit, "its unit was quarantined");
   }
   for (IncomingDomain& incoming : x_incoming.domains)
     if (incoming.reason.empty() && incoming.domain == nullptr) TRY(make_restored_domain(incoming));
@@ -210,6 +218,7 @@ Status Core::verify() {
   for (const IncomingDomain& incoming : x_incoming.domains) any = any || is_unverified(incoming);
   if (!any) return {};
   check_disjoint();
+  TRY(check_targets());
   for (IncomingDomain& incoming : x_incoming.domains)
     if (is_unverified(incoming)) incoming.domain->x_kind = Domain::Kind::Restored;
   return {};
@@ -305,6 +314,34 @@ void Core::check_disjoint() {
       if (!a_verified || b_verified) disown(a);
     }
   }
+}
+
+/// A domain was verified without knowing the tables of those after it and the blocks of those that failed: a device that
+/// writes to them would make its own translations, or write to what was freed. Error: NoMemory.
+Status Core::check_targets() {
+  Vec<Block> tables(x_memory.heap);
+  u64 domains = 0;
+  for (const IncomingDomain& incoming : x_incoming.domains) {
+    if (incoming.domain == nullptr || incoming.domain->x_restored == nullptr) continue;
+    ++domains;
+    for (const Block& block : incoming.domain->x_restored->blocks()) TRY(tables.push_back(block));
+  }
+  if (domains < 2) return {};
+  std::sort(tables.begin(), tables.end(), [](const Block& a, const Block& b) { return a.start < b.start; });
+  const auto leads_to_table = [&](Iova, const pt::Translation& to) {
+    const PhysRange target{to.address, to.page_size};
+    bool found = overlap(tables.span(), target);
+    for (u64 offset = 0; offset < target.size_bytes && !found; offset += page_size_bytes)
+      found = x_memory.frames.at(target.start + offset).mark != 0;
+    return found ? pt::Visit::Stop : pt::Visit::Continue;
+  };
+  for (IncomingDomain& incoming : x_incoming.domains) {
+    if (incoming.domain == nullptr || incoming.domain->x_kind != Domain::Kind::Unverified) continue;
+    const auto reader = incoming.domain->x_restored->reader();
+    if (reader.ok() && reader->for_each_leaf(leads_to_table) == pt::Visit::Stop)
+      quarantine_domain(incoming, "its tables lead its devices to tables");
+  }
+  return {};
 }
 
 void Core::quarantine_domain(IncomingDomain& incoming, std::string_view reason) {

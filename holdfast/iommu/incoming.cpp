@@ -23,28 +23,6 @@ constexpr bool has_known_flags(const linux_abi::ObjectHeader& header) {
   return (header.flags & ~linux_abi::flag_incoming) == 0;
 }
 
-/// Finds the attestation of a record. Records and attestations are written in the same order, so each search goes on
-/// where the last one ended.
-template <class Attest>
-class AttestFinder {
- public:
-  explicit AttestFinder(const EarlyList<Attest>& attests) : x_attests(attests), x_at(attests.begin()) {}
-
-  const Attest* find(PhysAddr record) {
-    for (u64 turn = 0; turn < x_attests.size(); ++turn) {
-      const Attest& attest = *x_at;
-      ++x_at;
-      if (!(x_at != x_attests.end())) x_at = x_attests.begin();
-      if (attest.record_phys == record.value) return &attest;
-    }
-    return nullptr;
-  }
-
- private:
-  const EarlyList<Attest>& x_attests;
-  typename EarlyList<Attest>::Iterator x_at;
-};
-
 /// What is wrong with a record as against its attestation; empty if nothing.
 template <class Record, class Attest>
 std::string_view check_attested(const Record& record, const Attest* attest) {
@@ -54,6 +32,33 @@ std::string_view check_attested(const Record& record, const Attest* attest) {
   if (!has_known_flags(attest->header) || !has_known_flags(record.header)) return "its record has unknown flags";
   return {};
 }
+
+/// Finds the attestation of a record. Records and attestations are written in the same order, so each search goes on
+/// where the last one ended.
+template <class Attest>
+class AttestFinder {
+ public:
+  explicit AttestFinder(const EarlyList<Attest>& attests) : x_attests(attests), x_at(attests.begin()) {}
+
+  /// One that is right about @p record, if there is one: a damaged or wrong one takes nothing from it.
+  template <class Record>
+  const Attest* find(PhysAddr address, const Record& record) {
+    const Attest* found = nullptr;
+    for (u64 turn = 0; turn < x_attests.size(); ++turn) {
+      const Attest& attest = *x_at;
+      ++x_at;
+      if (!(x_at != x_attests.end())) x_at = x_attests.begin();
+      if (attest.record_phys != address.value) continue;
+      if (check_attested(record, &attest).empty()) return &attest;
+      if (found == nullptr) found = &attest;
+    }
+    return found;
+  }
+
+ private:
+  const EarlyList<Attest>& x_attests;
+  typename EarlyList<Attest>::Iterator x_at;
+};
 
 std::string_view check_unit(const linux_abi::Unit& record, const abi::attest::UnitAttest& attest) {
   if (record.type != static_cast<u64>(linux_abi::UnitType::Intel)) return "its record is of another kind of unit";
@@ -236,7 +241,7 @@ class Incoming::Reader {
       Object object{};
       object.address = at;
       object.record = record;
-      const Attest* attest = finder.find(at);
+      const Attest* attest = finder.find(at, record);
       object.reason = check_attested(record, attest);
       if (attest != nullptr) object.attest = *attest;
       if (object.reason.empty()) object.reason = check(record, object.attest);

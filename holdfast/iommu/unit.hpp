@@ -73,6 +73,15 @@ class EntryVisitor {
   ~EntryVisitor() = default;
 };
 
+/// Devices of one unit whose entries are accounted for.
+class DeviceFilter {
+ public:
+  [[nodiscard]] virtual bool contains(SourceId device) const = 0;
+
+ protected:
+  ~DeviceFilter() = default;
+};
+
 class Unit {
  public:
   [[nodiscard]] virtual PhysAddr register_base() const = 0;
@@ -128,6 +137,11 @@ class Unit {
   /// Every device whose context entry is present, whatever it says. After adopt(): those without a record get blocked.
   /// @p visitor may block the device it is told of.
   virtual void for_each_present_entry(EntryVisitor& visitor) const = 0;
+
+  /// After adopt(), for a device that is not in @p believed, before it is blocked: tables of its own are not taken over.
+  /// If no believed device stands in its context table, that page may be anything; then it is cut off at the root, never
+  /// written and not taken over. The default does nothing. Errors: TimedOut, Io.
+  virtual Status disown(SourceId /*device*/, const DeviceFilter& /*believed*/) { return {}; }
 
   /// After @p gather was filled by a change of a table cached under @p did. Returns when hardware has forgotten.
   virtual Status invalidate(DomainId did, const pt::Gather& gather) = 0;

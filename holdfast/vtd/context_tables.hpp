@@ -95,12 +95,12 @@ class ContextTables {
     for (unsigned half = 0; half < half_count; ++half)
       if (x_tables[half].page.value != 0) f(half, x_tables[half]);
   }
-  /// @p f(device, entry) for each entry of each context table.
+  /// @p f(device, entry) for each entry of each context table. @p f may make the unit forget the table.
   template <class F>
   void for_each_entry(F f) const {
     for_each_table([&](unsigned half, const ContextTable& table) {
       x_touches->table();
-      for (unsigned index = 0; index < entries_per_table(); ++index)
+      for (unsigned index = 0; index < entries_per_table() && table.page.value != 0; ++index)
         f(device_at(half, index), entry_in(table.page, index));
     });
   }

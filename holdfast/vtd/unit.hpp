@@ -63,6 +63,7 @@ class VtdUnit final : public iommu::Unit {
   [[nodiscard]] iommu::LiveEntry read_entry(SourceId device) const override;
   void for_each_present_entry(iommu::EntryVisitor& visitor) const override;
 
+  Status disown(SourceId device, const iommu::DeviceFilter& believed) override;
   Status invalidate(DomainId did, const pt::Gather& gather) override;
   Status invalidate_domain(DomainId did) override;
 

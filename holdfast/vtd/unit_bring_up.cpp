@@ -116,7 +116,8 @@ Status VtdUnit::adopt(const iommu::UnitAdoption& state, const iommu::PreservedSe
 
 Status VtdUnit::adopt_device(SourceId device, const abi::iommu::IntelDevice& record,
                              const iommu::PreservedSet& preserved) {
-  if (x_tables.mode() == Mode::Legacy) return {};
+  if (x_tables.mode() == Mode::Legacy)
+    return record.pasid_table == 0 && record.max_pasid == 0 ? Status() : Status(Code::Mismatch);
   const std::span<Quad> context = x_tables.entry(device);
   if (context.empty() || !ContextTables::is_present(context)) return Code::Mismatch;
   TRY_ASSIGN(const PasidTables tables, read_pasid_tables(*x_map, *x_touches, context));
@@ -126,6 +127,19 @@ Status VtdUnit::adopt_device(SourceId device, const abi::iommu::IntelDevice& rec
   if (!has_pages_of_its_own(device, tables)) return Code::Corrupt;
   x_tables.table_of(device).known.insert(device.devfn());
   return {};
+}
+
+Status VtdUnit::disown(SourceId device, const iommu::DeviceFilter& believed) {
+  const unsigned half = x_tables.half_of(device);
+  ContextTable& table = x_tables.table(half);
+  if (table.page.value == 0) return {};
+  table.known.erase(device.devfn());
+  for (unsigned index = 0; index < x_tables.entries_per_table(); ++index)
+    if (believed.contains(x_tables.device_at(half, index))) return {};
+  table = {};
+  writer().write_word(x_tables.root_word(half), 0);
+  TRY(commit_writes());
+  return forget_everything();
 }
 
 /// No page of @p tables is met twice, belongs to the unit, or to another device that was adopted before.
