@@ -13,22 +13,24 @@ bool read_slot(Calls& calls, i32 memory_fd, const Parameters& parameters, u64 pa
 }
 
 /// A running engine may rewrite the slot between the two reads of its counter, and while the slot itself is read: the
-/// content is right when it is right for any count in between.
-Verdict judge_running(Calls& calls, i32 memory_fd, const Parameters& parameters, u64 page, DmaEngine& engine, u64& before) {
-  constexpr int torn_reads_allowed = 16;
-  Verdict verdict = Verdict::Right;
-  for (int attempt = 0; attempt < torn_reads_allowed; ++attempt) {
+/// content is right when it is right for any count in between. The machine may be descheduled in the middle of a slot,
+/// so what looks wrong is read again until @p deadline.
+Verdict judge_running(Calls& calls, i32 memory_fd, const Parameters& parameters, u64 page, DmaEngine& engine,
+                      u64 deadline) {
+  u64 before = engine.transfers();
+  while (true) {
     Slot slot;
     if (!read_slot(calls, memory_fd, parameters, page, slot)) return Verdict::Wrong;
     const u64 after = engine.transfers();
-    verdict = judge_live(parameters, page, before, slot);
+    const Verdict verdict = judge_live(parameters, page, before, slot);
     const bool newer = slot.number > before && slot.number - 1 <= after &&
                        judge_live(parameters, page, slot.number - 1, slot) == Verdict::Right;
     if (verdict == Verdict::Right || newer) return Verdict::Right;
     if (verdict == Verdict::Lost) return verdict;  // an old but whole value: no later read makes up for it
+    if (calls.failed() || calls.system().now_ns() > deadline) return verdict;
     before = after;
+    calls.system().pause();
   }
-  return verdict;
 }
 
 void count(Audit& audit, Verdict verdict) {
@@ -41,10 +43,11 @@ bool audit_device(Calls& calls, const Options& options, Guest& guest, u32 device
   const Parameters parameters = window_of(options, device);
   DmaEngine engine(calls, guest.device_fds[device]);
   const u64 completed = engine.transfers();
+  constexpr u64 patience_ns = 2'000'000'000;
+  const u64 deadline = calls.system().now_ns() + patience_ns;
   for (u64 page = 0; page < parameters.slots(); ++page) {
     if (state == EngineState::Running) {
-      u64 before = engine.transfers();
-      count(audit, judge_running(calls, guest.memory_fd, parameters, page, engine, before));
+      count(audit, judge_running(calls, guest.memory_fd, parameters, page, engine, deadline));
       continue;
     }
     Slot slot;
