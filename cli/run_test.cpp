@@ -156,17 +156,24 @@ void expect_clean(const json& report, std::size_t updates) {
 }
 
 TEST(HoldfastRun, ThreeUpdatesInARowAreCleanInEveryShape) {
+  RecordProperty("acceptance", "IV17 T4");
   expect_clean(report_of({}), 3);
   expect_clean(report_of({"--mode", "legacy"}), 3);
   expect_clean(report_of({"--domains", "shared"}), 3);
   expect_clean(report_of({"--leaf", "4K", "--seed", "7"}), 3);
 }
 
+TEST(HoldfastRun, AHundredUpdatesInARowAreClean) {
+  RecordProperty("acceptance", "T3");
+  expect_clean(report_of({"--updates", "100", "--mapped", "64M"}), 100);
+}
+
 TEST(HoldfastRun, ModelWorldIsCleanAndRepeatsItself) {
-  const json first = report_of({"--world", "model", "--mapped", "64M"});
+  const Words options{"--world", "model", "--mapped", "16M"};
+  const json first = report_of(options);
   expect_clean(first, 3);
   EXPECT_EQ(first["world"], "model");
-  EXPECT_EQ(report_of({"--world", "model", "--mapped", "64M"}), first);
+  EXPECT_EQ(report_of(options), first);
 }
 
 TEST(HoldfastRun, WithoutPreservingDevicesFaultAndTheRunSaysSo) {

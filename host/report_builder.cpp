@@ -140,9 +140,17 @@ class Builder {
     update.phases_ns.retrieve = next->retrieve_ns;
     update.phases_ns.replace = next->replace_ns;
     update.phases_ns.finish = next->finish_ns;
-    update.lost = std::max(update.lost, next->audit.lost);
-    update.repeated = std::max(update.repeated, next->audit.repeated);
-    update.wrong = std::max(update.wrong, next->audit.wrong);
+    add_finding(index, "lost", update.lost, next->audit.lost);
+    add_finding(index, "repeated", update.repeated, next->audit.repeated);
+    add_finding(index, "wrong", update.wrong, next->audit.wrong);
+  }
+
+  /// The machine counts what passes, the VMM what it finds in guest memory later; the report shows the worse.
+  void add_finding(u32 index, const char* what, u64& count, u64 found_by_vmm) {
+    if (count != found_by_vmm)
+      complain(index, std::string(what) + ": " + std::to_string(count) + " as the machine counts, " +
+                          std::to_string(found_by_vmm) + " as the VMM finds");
+    count = std::max(count, found_by_vmm);
   }
 
   void judge_updates() {
