@@ -80,6 +80,9 @@ class Core {
   Status keep_roots();
   /// Live boot (b), after the PCI walk: incoming devices that were not found lose their entries and domains.
   void devices_enumerated();
+  /// Live boot, between adopt() and Memory::open(), when it is not known what all the previous kernel preserved: memory
+  /// that devices still reach would be given out. Every adopted unit is quarantined, its devices are lost.
+  void block_adopted(std::string_view reason);
   /// Live boot (c). A domain that fails is quarantined and its devices are blocked. Error: NoMemory; may be repeated.
   Status verify();
   /// Live boot (c), after verify(). Root tables that the previous kernel kept and that this one replaced, because

@@ -111,6 +111,16 @@ void Core::quarantine_unit(UnitState& state, std::string_view reason) {
   state.reason = state.working ? reason : "it cannot be quarantined";
 }
 
+void Core::block_adopted(std::string_view reason) {
+  Guard guard(x_mutex);
+  for (UnitState& state : units()) {
+    if (!state.adopted) continue;
+    lose_devices(*state.unit, reason);  // before the quarantine takes all domain ids back
+    quarantine_unit(state, reason);
+    distrust({.kind = Quarantined::Kind::Unit, .address = state.unit->register_base(), .reason = state.reason});
+  }
+}
+
 void Core::adopt_unit(UnitState& state, const PreservedSet& preserved) {
   const u64 base = state.unit->register_base().value;
   IncomingUnit* record = nullptr;

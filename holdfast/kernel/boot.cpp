@@ -112,9 +112,9 @@ Status Kernel::open_memory() {
   TRY(x_memory.place_frames(*x_early));
   const auto& handed_on = x_incoming ? x_incoming->scratch() : std::span<const PhysRange>(&x_scratch, 1);
   for (const PhysRange& range : handed_on) x_memory.mark(range, FrameState::Scratch);
-  // What is bad in the map is named in the log and belongs to nobody; what is good is claimed.
+  // What is good in the map is claimed. Where a part of it is bad, memory that devices reach is about to be given out.
   if (x_incoming && !x_handover.claim_incoming(*x_incoming).ok())
-    log(LogLevel::Error, "kernel: parts of the preserved map are damaged");
+    x_iommu.block_adopted("parts of the preserved map are damaged");
   x_memory.open();
   return x_handover.open(handed_on);
 }
