@@ -52,13 +52,6 @@ class SupervisorReporter final : public vmm::Reporter {
   u32 x_generation;
 };
 
-/// The command line of the kernel, as holdfast/kernel/options.hpp reads it.
-std::string command_line(const KernelArguments& arguments) {
-  std::string line = arguments.mode == TranslationMode::Legacy ? "mode=legacy" : "mode=scalable";
-  line += arguments.policy == AnswerPolicy::Linux ? " policy=linux" : " policy=holdfast";
-  return line;
-}
-
 int give_up(HostWorld& world, const KernelArguments& arguments, Code code) {
   KernelMessage message;
   message.event = KernelEvent::BootFailed;
@@ -70,7 +63,7 @@ int give_up(HostWorld& world, const KernelArguments& arguments, Code code) {
 
 int run(const KernelArguments& arguments) {
   HostWorld& world = world_place.create(arguments, "/proc/self/exe");
-  static const std::string line = command_line(arguments);
+  static const std::string line = kernel_command_line(arguments.mode, arguments.policy);
   const BootInfo boot{.memory_map = world.memory_map(),
                       .own_image = {},
                       .rsdp = PhysAddr(world.shape().rsdp),

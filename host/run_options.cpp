@@ -125,4 +125,20 @@ std::string size_text(u64 size_bytes) {
   return std::to_string(size_bytes) + " bytes";
 }
 
+vmm::Options vmm_options(const RunOptions& options) {
+  return {.devices = options.devices,
+          .domains = options.domains,
+          .leaves = options.leaves,
+          .preservation = options.preservation,
+          .mapped_bytes = options.mapped_bytes,
+          .file_bytes = guest_memory_bytes(options),
+          .seed = options.seed,
+          .updates = options.updates};
+}
+
+std::string kernel_command_line(TranslationMode mode, AnswerPolicy policy) {
+  return std::string(mode == TranslationMode::Legacy ? "mode=legacy" : "mode=scalable") +
+         (policy == AnswerPolicy::Linux ? " policy=linux" : " policy=holdfast");
+}
+
 }  // namespace host

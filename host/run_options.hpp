@@ -40,6 +40,12 @@ struct RunOptions {
 /// memory for them.
 void check_options(const RunOptions& options);
 
+/// What the VMM is to do in the first generation.
+[[nodiscard]] vmm::Options vmm_options(const RunOptions& options);
+
+/// The command line of the kernel, as holdfast/kernel/options.hpp reads it.
+[[nodiscard]] std::string kernel_command_line(TranslationMode mode, AnswerPolicy policy);
+
 /// "1.5 GiB", "256 MiB", "4 KiB".
 [[nodiscard]] std::string size_text(u64 size_bytes);
 

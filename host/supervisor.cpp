@@ -88,14 +88,7 @@ void Supervisor::start_kernel() {
   KernelArguments arguments;
   arguments.machine = x_machine->fds();
   arguments.report_fd = theirs.fd();
-  arguments.vmm = {.devices = options.devices,
-                   .domains = options.domains,
-                   .leaves = options.leaves,
-                   .preservation = options.preservation,
-                   .mapped_bytes = options.mapped_bytes,
-                   .file_bytes = guest_memory_bytes(options),
-                   .seed = options.seed,
-                   .updates = options.updates};
+  arguments.vmm = vmm_options(options);
   arguments.mode = options.mode;
   arguments.policy = options.policy;
   arguments.log_level = x_settings.log_level;

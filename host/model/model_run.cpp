@@ -12,24 +12,6 @@
 namespace host {
 namespace {
 
-vmm::Options vmm_options(const RunOptions& options) {
-  vmm::Options vmm;
-  vmm.devices = options.devices;
-  vmm.domains = options.domains;
-  vmm.leaves = options.leaves;
-  vmm.preservation = options.preservation;
-  vmm.mapped_bytes = options.mapped_bytes;
-  vmm.file_bytes = guest_memory_bytes(options);
-  vmm.seed = options.seed;
-  vmm.updates = options.updates;
-  return vmm;
-}
-
-std::string command_line(const RunOptions& options) {
-  return std::string(options.mode == TranslationMode::Legacy ? "mode=legacy" : "mode=scalable") +
-         (options.policy == AnswerPolicy::Linux ? " policy=linux" : " policy=holdfast");
-}
-
 RunEvidence evidence_of(sim::Machine& machine, std::vector<vmm::Report> reports) {
   RunEvidence evidence;
   for (const sim::Mark& mark : machine.marks()) evidence.marks.push_back(mark_of(mark));
@@ -41,7 +23,7 @@ RunEvidence evidence_of(sim::Machine& machine, std::vector<vmm::Report> reports)
 }  // namespace
 
 RunReport run_model(const RunOptions& options) {
-  ModelSession session(machine_config(options), command_line(options));
+  ModelSession session(machine_config(options), kernel_command_line(options.mode, options.policy));
   std::vector<vmm::Report> reports;
   reports.reserve(2 * (options.updates + 1));
   ReportCollector collector(reports);
