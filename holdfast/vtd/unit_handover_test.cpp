@@ -307,12 +307,15 @@ TEST_P(HandoverTest, RootHalvesOfUnpreservedContextTablesAreCleared) {
   preserve_kept();
   kernel->attach(upper, kernel->make_spec(0x3000000));
   kernel->attach(far, kernel->make_spec(0x4000000));
+  const auto roots = page(kernel->root());
   const u64 kept_root = kernel->word(kernel->root());
   const std::array keep{kept};
   ASSERT_TRUE(unit().cut_off(keep).ok());
   EXPECT_EQ(kernel->word(kernel->root()), kept_root);
   EXPECT_EQ(kernel->word(kernel->root() + 8), 0u) << "upper half of bus 0";
   EXPECT_EQ(kernel->word(kernel->root() + 7 * 16), 0u);
+  unit().reinstate();
+  EXPECT_EQ(page(kernel->root()), roots);
 }
 
 TEST_P(HandoverTest, ReinstatePutsBackEveryByte) {
