@@ -115,6 +115,7 @@ Status Kernel::open_memory() {
   // What is good in the map is claimed. Where a part of it is bad, memory that devices reach is about to be given out.
   if (x_incoming && !x_handover.claim_incoming(*x_incoming).ok())
     x_iommu.block_adopted("parts of the preserved map are damaged");
+  if (x_incoming) x_iommu.check_reach();
   x_memory.open();
   return x_handover.open(handed_on);
 }

@@ -17,6 +17,8 @@ class Descriptors final : public luo::FdTable {
   Status close(i32 fd) override;
   /// Rising numbers, as when a process exits.
   void close_all();
+  /// Open files by number; a closed number is an empty reference.
+  [[nodiscard]] std::span<const luo::FileRef> files() const { return x_files.span(); }
 
  private:
   [[nodiscard]] bool is_open(i32 fd) const;

@@ -1,11 +1,18 @@
 #include "holdfast/kernel/kernel.hpp"
 
+#include "holdfast/abi/checksum.hpp"
+
 namespace holdfast::kernel {
 
-Result<Process*> Kernel::spawn(UserMemory& user) { return x_memory.heap.create<Process>(*this, user); }
+Result<Process*> Kernel::spawn(UserMemory& user) {
+  TRY_ASSIGN(Process * process, x_memory.heap.create<Process>(*this, user));
+  x_processes.push_back(*process);
+  return process;
+}
 
 void Kernel::reap(Process& process) {
   process.exit();
+  x_processes.remove(process);
   x_memory.heap.destroy(&process);
 }
 
@@ -29,12 +36,12 @@ Result<luo::FileRef> Kernel::open_device_file(std::string_view number) {
 }
 
 u64 Kernel::state_hash() const {
-  u64 hash = 0xcbf29ce484222325;  // FNV-1a, word by word
-  const auto add = [&hash](u64 word) { hash = (hash ^ word) * 0x100000001b3; };
+  u64 hash = 0;
   for (const u64 word : {x_iommu.state_hash(), x_orchestrator.state_hash(), x_handover.state_hash(), x_pci.state_hash(),
                          x_memory.heap.live_objects(), x_memory.heap.live_bytes()})
-    add(word);
-  for (const u64 blocks : x_memory.buddy.free_blocks()) add(blocks);
+    hash = abi::checksum_add(hash, word);
+  for (const u64 blocks : x_memory.buddy.free_blocks()) hash = abi::checksum_add(hash, blocks);
+  for (const Process& process : x_processes) hash = abi::checksum_add(hash, process.state_hash());
   return hash;
 }
 

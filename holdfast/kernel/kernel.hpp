@@ -103,6 +103,7 @@ class Kernel {
   iommufd::IommufdHandler x_iommufd_handler;
   vfio::VfioHandler x_vfio_handler;
 
+  List<Process, &Process::x_kernel_link> x_processes;
   std::optional<kho::IncomingMap> x_incoming;  // live boot with a readable map
   PhysRange x_scratch;
   std::optional<EarlyAllocator> x_early;

@@ -1,5 +1,6 @@
 #include "holdfast/kernel/process.hpp"
 
+#include "holdfast/abi/checksum.hpp"
 #include "holdfast/kernel/kernel.hpp"
 
 namespace holdfast::kernel {
@@ -12,6 +13,17 @@ i64 answer(const Result<T>& result) {
   return result.ok() ? static_cast<i64>(*result) : negative_errno(result.code());
 }
 i64 answer(const Status& status) { return negative_errno(status.code()); }
+
+u64 hash_of(const luo::File* file) {
+  if (file == nullptr) return 0;
+  if (const auto* iommufd = luo::file_cast<iommufd::Iommufd>(file)) return iommufd->state_hash();
+  if (const auto* memory = luo::file_cast<memfd::MemFile>(file))
+    return abi::checksum_add(memory->size_bytes(),
+                             u64{memory->seals()} << 32 | u64{memory->pins()} << 1 | u64{memory->is_preserved()});
+  if (const auto* device = luo::file_cast<vfio::VfioDevice>(file))
+    return abi::checksum_add(device->device_id().value, u64{device->is_bound()} << 1 | u64{device->is_preserved()});
+  return 1;  // sessions and /dev/liveupdate: the orchestrator's
+}
 
 /// The descriptor of a new file. A descriptor table that is full costs the file its only reference.
 i64 install(Descriptors& descriptors, Result<luo::FileRef> file) {
@@ -88,6 +100,12 @@ i64 Process::reboot_kexec() {
 void Process::exit() {
   Guard guard(x_kernel.mutex());
   x_descriptors.close_all();
+}
+
+u64 Process::state_hash() const {
+  u64 hash = 0;
+  for (const luo::FileRef& file : x_descriptors.files()) hash = abi::checksum_add(hash, hash_of(file.get()));
+  return hash;
 }
 
 }  // namespace holdfast::kernel

@@ -6,6 +6,7 @@
 
 #include <string_view>
 
+#include "holdfast/base/list.hpp"
 #include "holdfast/kernel/descriptors.hpp"
 
 namespace holdfast::kernel {
@@ -34,6 +35,9 @@ class Process {
   i64 reboot_kexec();
   /// Closes everything. The Kernel frees the object (Kernel::reap).
   void exit();
+  /// Over its descriptors and what the files behind them say of themselves: areas, page tables, marks, attachments, sizes,
+  /// seals.
+  [[nodiscard]] u64 state_hash() const;
 
  private:
   friend class Kernel;
@@ -43,6 +47,7 @@ class Process {
   Kernel& x_kernel;
   UserMemory& x_user;
   Descriptors x_descriptors;
+  ListHook x_kernel_link;
 };
 
 }  // namespace holdfast::kernel
