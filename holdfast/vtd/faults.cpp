@@ -41,7 +41,8 @@ class FaultGroups {
 
   void add(const FaultRecord& record) {
     for (Group& group : std::span(x_groups).first(x_size)) {
-      if (group.first.get<f::Sid>() != record.get<f::Sid>() || group.first.get<f::Fr>() != record.get<f::Fr>()) continue;
+      if (group.first.get<f::Sid>() != record.get<f::Sid>() || group.first.get<f::Fr>() != record.get<f::Fr>())
+        continue;
       ++group.count;
       return;
     }

@@ -263,8 +263,8 @@ using Dr = Bit<49>;          // drain reads
 using Dw = Bit<48>;          // drain writes
 using Did = Field<47, 32>;
 }  // namespace iotlb
-using IotlbInvalidate = Bits<64, iotlb::Ivt, Reserved<62>, iotlb::Iirg, Reserved<59>, iotlb::Iaig, Reserved<56, 50>, iotlb::Dr,
-                   iotlb::Dw, iotlb::Did, Reserved<31, 0>>;
+using IotlbInvalidate = Bits<64, iotlb::Ivt, Reserved<62>, iotlb::Iirg, Reserved<59>, iotlb::Iaig, Reserved<56, 50>,
+                             iotlb::Dr, iotlb::Dw, iotlb::Did, Reserved<31, 0>>;
 
 /// Second-stage width codes: AW in context and PASID entries, and the bit number in CAP.SAGAW.
 enum class AddressWidth : u8 { Bits39 = 1, Bits48 = 2, Bits57 = 3 };
