@@ -40,6 +40,10 @@ class MemfdHandler final : public luo::FileHandler {
 
  private:
   struct Contents;
+  struct Attested {
+    u32 open_flags;
+    u32 mode;
+  };
 
   Result<u64> preserve_file(MemFile& file);
   void unpreserve_file(MemFile& file, u64 data);
@@ -49,6 +53,7 @@ class MemfdHandler final : public luo::FileHandler {
   [[nodiscard]] abi::memfd::MemfdRecord* own_record(u64 data) const;
   Result<abi::memfd::MemfdRecord> read_record(u64 data) const;
   Result<Contents> read_contents(u64 data) const;
+  Result<Attested> read_attestation(u64 data) const;
   Status check_distinct(u64 data, const Contents& contents) const;
   Result<luo::FileRef> restore(u64 data, Contents&& contents);
   void free_record(u64 data);

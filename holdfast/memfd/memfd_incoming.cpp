@@ -59,6 +59,7 @@ Result<MemfdHandler::Contents> MemfdHandler::read_contents(u64 data) const {
     // Preserving fills every page, so that the contents of each block are valid.
     const bool valid = (folio.flags() | Folio::dirty) == (Folio::dirty | Folio::up_to_date);
     if (!block || block->start != start || folio.index != page || !valid) return Code::Corrupt;
+    if (x_memory.frames.at(start).mark != 0) return Code::Corrupt;  // a page table, or a record of the IOMMU's
     TRY(contents.extents.push_back({start, block->order, page}));
     page += u64{1} << block->order;
   }
@@ -89,24 +90,25 @@ Result<luo::FileRef> MemfdHandler::retrieve(luo::IncomingSession&, u64 data) {
   return restore(data, std::move(contents));
 }
 
+/// A Linux attests nothing: where there is no attestation at all, the file comes back as it does there.
+Result<MemfdHandler::Attested> MemfdHandler::read_attestation(u64 data) const {
+  const auto found = x_core.find_memfd(PhysAddr(data));
+  if (found.ok()) return Attested{found->open_flags, found->mode};
+  const bool may_be_missing = x_policy == luo::Policy::Linux || !x_core.incoming_generation();
+  if (found.code() == Code::NotFound && may_be_missing) return Attested{default_open_flags, default_mode};
+  return Code::Corrupt;
+}
+
 Result<luo::FileRef> MemfdHandler::restore(u64 data, Contents&& contents) {
-  u32 open_flags = default_open_flags;
-  u32 mode = default_mode;
-  const auto attested = x_core.find_memfd(PhysAddr(data));
-  if (attested.ok()) {
-    open_flags = attested->open_flags;
-    mode = attested->mode;
-  } else if (attested.code() != Code::NotFound) {
-    return attested.code();
-  }
+  TRY_ASSIGN(const Attested attested, read_attestation(data));
   TRY_ASSIGN(luo::FileRef file,
              MemFile::adopt(x_memory, std::move(contents.extents), contents.record.size_bytes, contents.record.seals));
   auto& memory_file = *luo::file_cast<MemFile>(file.get());
   for (const Extent& extent : memory_file.extents())
     MUST(x_handover.restore(extent.start), "checked to be incoming, and each block once");
   memory_file.seek(contents.record.position);
-  memory_file.set_open_flags(open_flags);
-  memory_file.set_mode(mode);
+  memory_file.set_open_flags(attested.open_flags);
+  memory_file.set_mode(attested.mode);
   return file;
 }
 
@@ -157,11 +159,9 @@ void MemfdHandler::cancel_pass_on(luo::File* retrieved, u64 data, u64 passed_on)
 Result<u64> MemfdHandler::pass_on_unseen(u64 data) {
   TRY_ASSIGN(const Contents contents, read_contents(data));
   if (contents.ownership == Ownership::Taken) return Code::Io;
+  TRY_ASSIGN(const Attested attested, read_attestation(data));
   TRY(preserve_all(data, contents));
-  const auto attested = x_core.find_memfd(PhysAddr(data));
-  Status status;
-  if (attested.ok()) status = attest(PhysAddr(data), attested->open_flags, attested->mode);
-  if (!status.ok()) {
+  if (const Status status = attest(PhysAddr(data), attested.open_flags, attested.mode); !status.ok()) {
     unpreserve_all(data, contents);
     return status.code();
   }
