@@ -1,6 +1,7 @@
 // Pci: what crosses a jump ("holdfast-pci-v1"). See pci.hpp.
 #include "holdfast/abi/checksum.hpp"
 #include "holdfast/abi/pci.hpp"
+#include "holdfast/iommu/log_line.hpp"
 #include "holdfast/luo/stream.hpp"
 #include "holdfast/pci/pci.hpp"
 
@@ -114,6 +115,53 @@ const record::Device* Pci::find_incoming(const Function& function) const {
     return is_same ? &device : nullptr;
   }
   return nullptr;
+}
+
+/// After the walk: what crossed and what was found, against each other.
+void Pci::compare_incoming() {
+  if (x_incoming.value != 0) name_missing_records();
+  const auto complain = [&](const Function& function, std::string_view what) {
+    iommu::LogLine line;
+    line.text("pci: ").device(function.segment, function.id).text(what);
+    x_memory.world.log(LogLevel::Warning, line.view());
+  };
+  for (Function& function : x_functions) {
+    if (!keeps_running(function) || function.is_bridge) continue;
+    if (!function.is_incoming) complain(function, ": it crossed, but its PCI record did not");
+    const record::Device* crossed = find_incoming(function);
+    for (unsigned i = 0; i < hw::pci::bar_count; ++i) {
+      Function::Bar& bar = function.bars[i];
+      const bool is_wrong = crossed != nullptr && crossed->bar_bytes[i] != bar.range.size_bytes;
+      const bool reaches_too_far = !bar.is_io && reaches_something_else(function, bar.range);
+      if (is_wrong || reaches_too_far) complain(function, ": the recorded size of a BAR makes no sense");
+      if (reaches_too_far) bar.range = {};
+    }
+  }
+}
+
+void Pci::name_missing_records() const {
+  const auto* devices =
+      reinterpret_cast<const record::Device*>(x_memory.map.bytes(x_incoming) + sizeof(record::Header));
+  for (u64 i = 0; i < x_incoming_count; ++i) {
+    bool is_here = false;
+    for (const Function& function : x_functions) is_here = is_here || find_incoming(function) == &devices[i];
+    if (is_here) continue;
+    iommu::LogLine line;
+    line.text("pci: ").device(static_cast<u16>(devices[i].segment), SourceId(devices[i].bdf));
+    line.text(": it crossed and is not here, or another is in its place");
+    x_memory.world.log(LogLevel::Warning, line.view());
+  }
+}
+
+/// True when @p range of a BAR touches memory or has the beginning of another function's registers in it. (They are
+/// powers of two and aligned: the one that is too large holds the other.)
+bool Pci::reaches_something_else(const Function& function, PhysRange range) const {
+  for (const MemoryRange& part : x_memory.map.memory_map())
+    if (range.overlaps(part.range)) return true;
+  for (const Function& other : x_functions)
+    for (const Function::Bar& bar : other.bars)
+      if (&other != &function && !bar.is_io && bar.range.size_bytes != 0 && range.contains(bar.range.start, 1)) return true;
+  return false;
 }
 
 void Pci::finish_incoming() {

@@ -28,6 +28,7 @@ Status Pci::scan() {
       TRY(scan_bus(window.segment, static_cast<u8>(bus), nullptr, reached));
     }
   }
+  compare_incoming();
   return {};
 }
 

@@ -5,7 +5,8 @@
 // Nothing of a function that crossed is written: its command register and BARs stay as they are.
 //
 // What crosses ("holdfast-pci-v1"): each preserved endpoint and every bridge above it, counted. The next kernel
-// compares identities; a function that is another one now is not incoming.
+// compares identities; a function that is another one now is not incoming. Sizes of BARs are believed as far as they
+// reach into nothing else. What does not fit is logged.
 //
 // Threads: one Mutex of none of its own: called by the kernel during bring-up and under the orchestrator's lock after.
 // Failure: each method.
@@ -86,6 +87,9 @@ class Pci {
   void finish_incoming();
   void write_outgoing();
   [[nodiscard]] const abi::pci::Device* find_incoming(const Function& function) const;
+  void compare_incoming();
+  void name_missing_records() const;
+  [[nodiscard]] bool reaches_something_else(const Function& function, PhysRange range) const;
 
   Memory& x_memory;
   kho::Handover& x_handover;
