@@ -126,6 +126,7 @@ void VfioHandler::drop(u64 data) {
   if ((*slot)->bound != nullptr) (*slot)->bound->revoke();
   (*slot)->bound = nullptr;
   (*slot)->incoming = false;
+  (*slot)->function->is_incoming = false;  // it may be reset now
 }
 
 Result<u64> VfioHandler::pass_on(luo::File* retrieved, u64 data) {
