@@ -83,6 +83,10 @@ class Core {
   /// Live boot, between adopt() and Memory::open(), when it is not known what all the previous kernel preserved: memory
   /// that devices still reach would be given out. Every adopted unit is quarantined, its devices are lost.
   void block_adopted(std::string_view reason);
+  /// Live boot (b), between claiming the incoming map and opening memory: devices whose tables are not sound, or lead to
+  /// memory that was not preserved and that is about to be given out, are blocked and named. Their domains are dealt
+  /// with by verify().
+  void check_reach();
   /// Live boot (c). A domain that fails is quarantined and its devices are blocked. Error: NoMemory; may be repeated.
   Status verify();
   /// Live boot (c), after verify(). Root tables that the previous kernel kept and that this one replaced, because
@@ -264,6 +268,8 @@ class Core {
   [[nodiscard]] bool holds_records(const IncomingDomain& incoming) const;
   void check_disjoint();
   Status check_targets();
+  void unlink_given_up(IncomingDomain& incoming);
+  void set_aside(PhysAddr page);
   void quarantine_domain(IncomingDomain& incoming, std::string_view reason);
   Status drop_domain_locked(IncomingDomain& incoming);
   void finish_records();
@@ -315,6 +321,7 @@ class Core {
   AttestFlb x_attest_flb;
   bool x_has_incoming_records = false;  // not finished
   bool x_has_incoming_attest = false;
+  u32 x_set_aside = 0;  // Frame::mark of incoming pages that are ours and no tables; 0: none yet
   bool x_is_freezing = false;
   Vec<SourceId> x_keep;  // prepare_freeze(): preserved devices, unit by unit
   u64 x_generation = 0;  // of the freeze

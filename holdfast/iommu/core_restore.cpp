@@ -55,14 +55,55 @@ Quarantined about(const IncomingDevice& device) {
           .reason = device.reason};
 }
 
+pt::SavedTable saved_table(const IncomingDomain& incoming) {
+  return {.top = PhysAddr(incoming.record.top_table_phys),
+          .top_level = static_cast<u8>(incoming.record.top_level),
+          .iova_bits = incoming.attest.iova_bits,
+          .sign_extend = incoming.record.sign_extend,
+          .table_count = incoming.attest.table_count,
+          .checksum = incoming.attest.checksum_root};
+}
+
 std::string_view verify_reason(pt::VerifyReason reason) {
   return reason == pt::VerifyReason::Checksum ? "its tables differ from their checksum" : "its tables are not sound";
 }
 
 }  // namespace
 
+void Core::check_reach() {
+  Guard guard(x_mutex);
+  const pt::IncomingOwner anyone(x_memory.frames);
+  for (IncomingDomain& incoming : x_incoming.domains) {
+    if (!incoming.reason.empty() || incoming.links == nullptr) continue;
+    pt::VerifyReport report;
+    const auto format = static_cast<pt::Format>(incoming.attest.format);
+    if (pt::inspect(x_memory, format, saved_table(incoming), anyone, report).ok()) continue;
+    for (IncomingDevice& device : x_incoming.devices)
+      if (device.is_adopted && device.domain == &incoming) give_up_incoming(device, verify_reason(report.reason));
+    unlink_given_up(incoming);
+  }
+}
+
+/// Ids of devices that were given up before there was a domain object. One that could not be blocked keeps its id.
+void Core::unlink_given_up(IncomingDomain& incoming) {
+  for (const IncomingDevice* device = incoming.links; device != nullptr; device = device->next_link)
+    if (device->unit->read_entry(device->id()).state == LiveEntry::State::Absent)
+      device->unit->release_did(DomainId(static_cast<u16>(device->record.domain_iommu.attachment_id)));
+  incoming.links = nullptr;
+}
+
+/// No file may take the page as its contents, and no leaf may lead there.
+void Core::set_aside(PhysAddr page) {
+  Frame* frame = x_memory.frames.find(page);
+  if (frame == nullptr || frame->mark != 0) return;
+  if (x_set_aside == 0) x_set_aside = pt::stamp_of(x_memory.frames.next_generation(), 0);
+  frame->mark = x_set_aside;
+}
+
 Status Core::claim_restored() {
   Guard guard(x_mutex);
+  for (const PhysAddr page : x_incoming.record_pages) set_aside(page);
+  for (const PhysAddr page : x_incoming.attest_pages) set_aside(page);
   for (UnitState& state : units()) {
     if (!state.adopted || state.owns_tables) continue;
     const Status taken = state.unit->take_ownership(x_handover);
@@ -214,6 +255,10 @@ Status Core::verify() {
   };
   for (IncomingDomain& incoming : x_incoming.domains)
     if (is_unverified(incoming)) TRY(verify_domain(incoming));
+  for (const IncomingDomain& incoming : x_incoming.domains) {
+    if (incoming.domain == nullptr || incoming.domain->x_restored == nullptr) continue;
+    for (const Block& block : incoming.domain->x_restored->blocks()) set_aside(block.start);
+  }
   bool any = false;
   for (const IncomingDomain& incoming : x_incoming.domains) any = any || is_unverified(incoming);
   if (!any) return {};
@@ -231,14 +276,8 @@ Status Core::verify_domain(IncomingDomain& incoming) {
     Vec<Block> blocks(x_memory.heap);
     TRY_ASSIGN(const bool readable, read_block_list(incoming, blocks));
     if (!readable) return quarantine_domain(incoming, "its block list is not sound"), Status();
-    const pt::SavedTable saved{.top = domain.x_top,
-                               .top_level = static_cast<u8>(incoming.record.top_level),
-                               .iova_bits = incoming.attest.iova_bits,
-                               .sign_extend = incoming.record.sign_extend,
-                               .table_count = incoming.attest.table_count,
-                               .checksum = incoming.attest.checksum_root};
-    auto table =
-        pt::RestoredTable::create(x_memory, domain.x_config.format, saved, domain.x_config.mode, blocks.span());
+    auto table = pt::RestoredTable::create(x_memory, domain.x_config.format, saved_table(incoming),
+                                           domain.x_config.mode, blocks.span());
     if (table.code() == Code::NoMemory) return Code::NoMemory;
     if (!table.ok()) return quarantine_domain(incoming, "its table blocks are not its own"), Status();
     domain.x_restored = *table;
@@ -270,6 +309,7 @@ Result<bool> Core::read_block_list(IncomingDomain& incoming, Vec<Block>& blocks)
       if (known == address) return false;
     x_memory.touches.block();
     const Page& page = *x_memory.map.at<Page>(address);
+    set_aside(address);
     if (page.nr_blocks != std::min(left, abi::attest::blocks_per_page) || page.checksum != abi::checksum_of(page))
       return false;
     for (u64 i = 0; i < page.nr_blocks; ++i) {

@@ -30,10 +30,12 @@ class Verifier {
         x_report(report),
         x_generation(memory.frames.next_generation()) {}
 
-  Status run() {
+  enum class Stamps : u8 { StayWhenVerified, Remove };
+
+  Status run(Stamps stamps) {
     const Status status = check();
     x_report.tables_met = x_met;
-    if (status.ok())
+    if (status.ok() && stamps == Stamps::StayWhenVerified)
       x_report.generation = x_generation;
     else
       remove_stamps();
@@ -152,7 +154,16 @@ class Verifier {
 
 Status verify(Memory& memory, Format format, const SavedTable& saved, const TableOwner& owner, VerifyReport& report) {
   report = {};
-  return with_format(format, [&]<class F>() { return Verifier<F>(memory, saved, owner, report).run(); });
+  return with_format(format, [&]<class F>() {
+    return Verifier<F>(memory, saved, owner, report).run(Verifier<F>::Stamps::StayWhenVerified);
+  });
+}
+
+Status inspect(Memory& memory, Format format, const SavedTable& saved, const TableOwner& owner, VerifyReport& report) {
+  report = {};
+  return with_format(format, [&]<class F>() {
+    return Verifier<F>(memory, saved, owner, report).run(Verifier<F>::Stamps::Remove);
+  });
 }
 
 bool IncomingTargets::cover(PhysRange target) const {

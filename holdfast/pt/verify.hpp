@@ -66,6 +66,18 @@ class PageOwner final : public TableOwner {
   IncomingTargets x_targets;
 };
 
+/// Before block lists can be read: tables are any incoming memory, and so are targets.
+class IncomingOwner final : public TableOwner {
+ public:
+  explicit IncomingOwner(const FrameTable& frames) : x_frames(frames), x_targets(frames) {}
+  [[nodiscard]] bool owns(PhysAddr page) const override { return x_frames.find_incoming(page).has_value(); }
+  [[nodiscard]] bool may_reach(PhysRange target) const override { return x_targets.cover(target); }
+
+ private:
+  const FrameTable& x_frames;
+  IncomingTargets x_targets;
+};
+
 /// A block list that may be believed: rising, disjoint, each exactly one incoming block.
 [[nodiscard]] bool blocks_are_incoming(const FrameTable& frames, std::span<const Block> blocks);
 
@@ -99,5 +111,7 @@ struct VerifyReport {
 
 /// Errors: Corrupt (see the report), NotSupported (unknown format).
 Status verify(Memory& memory, Format format, const SavedTable& saved, const TableOwner& owner, VerifyReport& report);
+/// The same, and no stamp is left behind: a look at a table that will be verified later.
+Status inspect(Memory& memory, Format format, const SavedTable& saved, const TableOwner& owner, VerifyReport& report);
 
 }  // namespace holdfast::pt
