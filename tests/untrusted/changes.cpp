@@ -57,7 +57,6 @@ void change_address(List& list, u64 now, const Field& field, const Targets& targ
 
 void change_bits(List& list, u64 now) {
   list.number("one bit more", now | (now + 1));
-  list.number("lowest bit off", now & (now - 1));
 }
 
 }  // namespace

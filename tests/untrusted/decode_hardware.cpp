@@ -44,8 +44,8 @@ void Decoder::read_root(PhysAddr root, u32 device) {
   const About about{.name = "root." + std::to_string(device),
                     .family = Family::LiveEntries,
                     .may_lose = loss::device(device),
-                    .who = cast(device).unit_name};
-  own_page(root, loss::device(device), cast(device).unit_name);
+                    .who = cast(device).unit_name + "|" + cast(device).name};
+  own_page(root, about.name, about.may_lose, about.who);
   const u64 bus = u64{cast(device).id} >> 8;
   const u64 half = x_mode == Mode::Scalable && (cast(device).id & 0x80) != 0 ? 1 : 0;
   const u64 words[] = {2 * bus + half, 2 * bus + 1 - half, 2 * bus + 6};
@@ -53,7 +53,7 @@ void Decoder::read_root(PhysAddr root, u32 device) {
   for (u64 word = 0; word < 512; ++word) {
     const u64 entry = x_ram.at<u64>(root + 8 * word);
     if ((entry & present) == 0) continue;
-    own_page(pointer(entry), loss::device(device), cast(device).unit_name);
+    own_page(pointer(entry), "context_table." + std::to_string(device), about.may_lose, about.who);
     if (word == 2 * bus + half) read_context(pointer(entry), device);
   }
 }
@@ -81,6 +81,8 @@ void Decoder::read_context(PhysAddr table, u32 device) {
   const u64 stray = cast(device).id == cast(0).id ? 0x48 : 0x10;  // an entry that nobody recorded
   add_word(about, "stray", table + bytes * stray);
   x_map.fields.back().repair = {};
+  x_map.fields.back().may_lose = loss::nothing;
+  x_map.fields.back().who = "iommu: blocked";
   if (x_mode == Mode::Scalable) read_pasid(pointer(x_ram.at<u64>(at)), device);
 }
 
@@ -89,11 +91,11 @@ void Decoder::read_pasid(PhysAddr directory, u32 device) {
               .family = Family::LiveEntries,
               .may_lose = loss::device(device),
               .who = cast(device).name};
-  own_page(directory, loss::device(device), cast(device).name);
+  own_page(directory, about.name, loss::device(device), cast(device).name);
   add_word(about, "word0", directory);
   add_word(about, "word1", directory + 8);
   const PhysAddr table = pointer(x_ram.at<u64>(directory));
-  own_page(table, loss::device(device), cast(device).name);
+  own_page(table, "pasid_table." + std::to_string(device), loss::device(device), cast(device).name);
   PhysAddr attested;
   for (const PhysAddr candidate : x_device_attests)
     if (x_ram.at<attest::DeviceAttest>(candidate).devid == cast(device).id) attested = candidate;
@@ -123,7 +125,7 @@ void Decoder::read_table(PhysAddr table, unsigned level, u32 device, const std::
               .family = Family::PageTables,
               .may_lose = loss::device(device),
               .who = cast(device).name};
-  own_page(table, loss::device(device), cast(device).name);
+  own_page(table, "table." + std::to_string(device), loss::device(device), cast(device).name);
   PhysAddr record, attested, other_top;
   for (const PhysAddr domain : x_domains) {
     if (device_of_domain(domain) == device)

@@ -35,7 +35,7 @@ std::vector<PhysAddr> Decoder::read_chain(PhysAddr page, const About& about) {
   if (header.next != 0) throw std::runtime_error("a chain of more than one page");
   add(about, page,
       {UNTRUSTED_FIELD(records::ArrayHeader, next), UNTRUSTED_FIELD(records::ArrayHeader, nr_objects)});
-  own_page(page, loss::everything, "iommu: ");
+  own_page(page, about.name, loss::everything, "iommu: ");
   std::vector<PhysAddr> found;
   for (u64 i = 0; i < header.nr_objects; ++i) found.push_back(page + sizeof header + i * sizeof(Record));
   return found;
@@ -66,7 +66,7 @@ void Decoder::read_unit(PhysAddr at, u32 index) {
   const About about{.name = "unit." + std::to_string(index),
                     .family = Family::Records,
                     .may_lose = loss::device(device),
-                    .who = cast(device).unit_name,
+                    .who = cast(device).unit_name + "|" + cast(device).name,
                     .repair = reseal<Unit, attest::UnitAttest>(x_ram, at, attested),
                     .sibling = x_units[1 - index]};
   add(about, at,
@@ -111,6 +111,7 @@ void Decoder::read_device(PhysAddr at, u32 index) {
       {UNTRUSTED_FIELD(Device, header.ref_count), UNTRUSTED_FIELD(Device, header.flags), UNTRUSTED_FIELD(Device, devid),
        UNTRUSTED_FIELD(Device, pci_domain_nr), UNTRUSTED_FIELD(Device, dma_owner_token),
        UNTRUSTED_FIELD(Device, domain_iommu.attachment_id)});
+  find(about.name + ".dma_owner_token").who += "|LUO: ";  // the file of another owner is refused
   about.sibling = PhysAddr(other.domain_iommu.domain_phys);
   add(about, at, {UNTRUSTED_FIELD(Device, domain_iommu.domain_phys)});
   about.sibling = PhysAddr(other.domain_iommu.iommu_phys);
@@ -136,7 +137,7 @@ void Decoder::read_attestation(PhysAddr page) {
        UNTRUSTED_FIELD(Header, generation), UNTRUSTED_FIELD(Header, unit_array), UNTRUSTED_FIELD(Header, domain_array),
        UNTRUSTED_FIELD(Header, device_array), UNTRUSTED_FIELD(Header, memfd_array), UNTRUSTED_FIELD(Header, table_mode),
        UNTRUSTED_FIELD(Header, reserved), UNTRUSTED_FIELD(Header, checksum)});
-  own_page(page, loss::everything, "iommu: ");
+  own_page(page, about.name, loss::everything, "iommu: ");
   const auto chain = [](const std::string& name, Family family) {
     return About{.name = name, .family = family, .who = "iommu: "};
   };
@@ -146,10 +147,11 @@ void Decoder::read_attestation(PhysAddr page) {
   x_device_attests =
       read_chain<attest::DeviceAttest>(PhysAddr(header.device_array), chain("device_attests", Family::Attestation));
   About of_memfds = chain("memfd_attests", Family::Attestation);
+  of_memfds.who += "|LUO: ";
   const auto memfds = read_chain<attest::MemfdAttest>(PhysAddr(header.memfd_array), of_memfds);
 
   const auto& flb = x_ram.at<records::IommuFlb>(x_iommu_flb);
-  own_page(x_iommu_flb, loss::everything, "iommu: ");
+  own_page(x_iommu_flb, "iommu_flb", loss::everything, "iommu: ");
   x_units = read_chain<records::Unit>(PhysAddr(flb.unit_array), chain("units", Family::Records));
   x_domains = read_chain<records::Domain>(PhysAddr(flb.domain_array), chain("domains", Family::Records));
   x_devices = read_chain<records::Device>(PhysAddr(flb.device_array), chain("devices", Family::Records));
@@ -168,7 +170,7 @@ void Decoder::read_unit_attest(PhysAddr at, u32 index) {
   const About about{.name = "unit_attest." + std::to_string(index),
                     .family = Family::Attestation,
                     .may_lose = loss::device(device),
-                    .who = cast(device).unit_name,
+                    .who = cast(device).unit_name + "|" + cast(device).name,
                     .repair = [ram = x_ram, at] { seal<Unit>(ram, at); },
                     .sibling = PhysAddr(x_ram.at<Unit>(x_unit_attests[1 - index]).record_phys)};
   add(about, at,
@@ -209,13 +211,14 @@ void Decoder::read_block_list(PhysAddr page, u32 device) {
               .may_lose = loss::device(device),
               .who = cast(device).name,
               .repair = [ram = x_ram, page] { seal<Page>(ram, page); }};
-  own_page(page, loss::device(device), cast(device).name);
+  own_page(page, about.name, loss::device(device), cast(device).name);
   add(about, page,
       {UNTRUSTED_FIELD(Page, next), UNTRUSTED_FIELD(Page, nr_blocks), UNTRUSTED_FIELD(Page, checksum),
        UNTRUSTED_FIELD(Page, reserved)});
   for (u64 i = 0; i < list.nr_blocks; ++i) {
     const PhysAddr at = page + offsetof(Page, blocks) + i * sizeof(attest::BlockEntry);
-    own({PhysAddr(list.blocks[i].phys), page_size_bytes << list.blocks[i].order}, loss::device(device), cast(device).name);
+    own({PhysAddr(list.blocks[i].phys), page_size_bytes << list.blocks[i].order}, "table_block." + std::to_string(device), loss::device(device),
+        cast(device).name);
     add_word(about, "blocks." + std::to_string(i) + ".phys", at);
     add_word(about, "blocks." + std::to_string(i) + ".order", at + 8);
   }
@@ -244,7 +247,7 @@ void Decoder::read_memfd_attest(PhysAddr at, u32 index) {
   const About about{.name = "memfd_attest." + std::to_string(index),
                     .family = Family::Attestation,
                     .may_lose = is_state ? loss::state : loss::memory,
-                    .who = "holdfast-vmm",
+                    .who = "LUO: ",
                     .repair = [ram = x_ram, at] { seal<Memfd>(ram, at); },
                     .sibling = is_state ? x_memory_record : x_state_record};
   add(about, at,

@@ -31,9 +31,9 @@ void Decoder::read_scratch() {
     add({.name = "scratch." + std::to_string(i), .family = Family::Map, .who = "kernel: "},
         PhysAddr(x_handover.scratch + i * sizeof(kho::ScratchRegion)),
         {UNTRUSTED_FIELD(kho::ScratchRegion, address), UNTRUSTED_FIELD(kho::ScratchRegion, size_bytes)});
-  own_page(PhysAddr(align_down(x_handover.scratch, page_size_bytes)), loss::everything, "");
+  own_page(PhysAddr(align_down(x_handover.scratch, page_size_bytes)), "scratch_array", loss::everything, "");
   read_fdt(PhysAddr(x_handover.fdt), "root_fdt", Family::Map);
-  own_page(PhysAddr(x_handover.fdt), loss::everything, "");
+  own_page(PhysAddr(x_handover.fdt), "root_fdt", loss::everything, "");
 }
 
 /// Every 32-bit word of the blob, up to its total size.
@@ -98,8 +98,9 @@ void Decoder::read_bitmap(PhysAddr page, u64 prefix) {
       if (!block) throw std::runtime_error("the map names a block that cannot be");
       const Owner* owner = owner_of(*block);
       if (owner == nullptr) x_map.unowned.push_back({block->start, block->size_bytes()});
-      add_word(about, word + ".bit" + std::to_string(bit), page + 8 * i, 8, Shape::OneBit);
+      add_word(about, word, page + 8 * i, 8, Shape::OneBit);
       Field& field = x_map.fields.back();
+      field.name = "map." + (owner != nullptr ? owner->what : "unowned") + "." + std::to_string(bit);
       field.bit = bit;
       if (owner != nullptr) field.may_lose = owner->may_lose;
       if (owner != nullptr) field.who = owner->who;

@@ -26,7 +26,7 @@ void Decoder::read_luo() {
   const About in_root{.name = "root_fdt", .family = Family::Map};
   const PhysAddr tree(number_property(PhysAddr(x_handover.fdt), luo::subtree_name.data(), "preserved-data", in_root));
   read_fdt(tree, "luo_fdt", Family::Sessions);
-  own_page(tree, loss::everything, "");
+  own_page(tree, "luo_fdt", loss::everything, "");
   const About in_tree{.name = "luo_fdt", .family = Family::Sessions};
   number_property(tree, nullptr, luo::number_property.data(), in_tree);
   About of_sessions = in_tree;
@@ -39,14 +39,14 @@ void Decoder::read_luo() {
 void Decoder::read_flbs(PhysAddr block) {
   const About header{.name = "flb_header", .family = Family::Sessions};
   add(header, block, {UNTRUSTED_FIELD(luo::FlbHeader, page_count), UNTRUSTED_FIELD(luo::FlbHeader, count)});
-  own_page(block, loss::everything, "");
+  own_page(block, "flb_block", loss::everything, "");
   for (u64 i = 0; i < x_ram.at<luo::FlbHeader>(block).count; ++i) {
     const PhysAddr at = block + sizeof(luo::FlbHeader) + i * sizeof(luo::FlbRecord);
     const auto& record = x_ram.at<luo::FlbRecord>(at);
     const std::string name = text_of(record.name);
     About about{.name = "flb." + name, .family = Family::Sessions};
     about.sibling = PhysAddr(record.data) + page_size_bytes;
-    if (name == abi::pci::compatible) about.may_lose = loss::claim0 | loss::claim1, about.who = "pci: ";
+    if (name == abi::pci::compatible) about.may_lose = loss::claim0 | loss::claim1, about.who = "pci: |LUO: ";
     add(about, at,
         {UNTRUSTED_TEXT(luo::FlbRecord, name), UNTRUSTED_FIELD(luo::FlbRecord, data),
          UNTRUSTED_FIELD(luo::FlbRecord, count)});
@@ -62,18 +62,19 @@ void Decoder::read_flbs(PhysAddr block) {
 }
 
 void Decoder::read_session(PhysAddr block) {
-  About about{.name = "session_header", .family = Family::Sessions, .may_lose = loss::files};
+  // Without a session nobody owns the restored domains.
+  About about{.name = "session_header", .family = Family::Sessions, .may_lose = loss::everything, .who = "LUO: "};
   add(about, block, {UNTRUSTED_FIELD(luo::SessionHeader, count)});
-  own({block, page_size_bytes << luo::session_block_order}, loss::files, "LUO: ");
+  own({block, page_size_bytes << luo::session_block_order}, "session_block", loss::files, "LUO: ");
   if (x_ram.at<luo::SessionHeader>(block).count != 1) throw std::runtime_error("there is not one session");
   const PhysAddr at = block + sizeof(luo::SessionHeader);
   const auto& session = x_ram.at<luo::SessionRecord>(at);
   about.name = "session";
-  about.who = "LUO: ";
+  about.may_lose = loss::files;
   add(about, at,
       {UNTRUSTED_TEXT(luo::SessionRecord, name), UNTRUSTED_FIELD(luo::SessionRecord, file_set.files),
        UNTRUSTED_FIELD(luo::SessionRecord, file_set.count)});
-  own({PhysAddr(session.file_set.files), page_size_bytes << luo::file_block_order}, loss::files, "LUO: ");
+  own({PhysAddr(session.file_set.files), page_size_bytes << luo::file_block_order}, "file_block", loss::files, "LUO: ");
   for (u64 i = 0; i < session.file_set.count; ++i)
     read_file(PhysAddr(session.file_set.files) + i * sizeof(luo::FileRecord), i);
 }
@@ -102,6 +103,8 @@ void Decoder::read_file(PhysAddr at, u64 index) {
   add(about, at,
       {UNTRUSTED_TEXT(luo::FileRecord, compatible), UNTRUSTED_FIELD(luo::FileRecord, data),
        UNTRUSTED_FIELD(luo::FileRecord, token)});
+  // Data or token of another file make the two of them one, and which of them it is cannot be known.
+  for (const char* shared : {".data", ".token"}) find(about.name + shared).may_lose = loss::files;
 }
 
 void Decoder::read_memfd(PhysAddr at, bool is_state) {
@@ -116,14 +119,14 @@ void Decoder::read_memfd(PhysAddr at, bool is_state) {
        UNTRUSTED_FIELD(Record, flags), UNTRUSTED_FIELD(Record, folio_count), UNTRUSTED_FIELD(Record, folios.first),
        UNTRUSTED_FIELD(Record, folios.total_pages), UNTRUSTED_FIELD(Record, folios.flags),
        UNTRUSTED_FIELD(Record, folios.order)});
-  own_page(at, about.may_lose, session_name);
+  own_page(at, about.name, about.may_lose, session_name);
   read_folios(at, about, is_state);
 }
 
 void Decoder::read_folios(PhysAddr at, const About& about, bool is_state) {
   const auto record = x_ram.at<abi::memfd::MemfdRecord>(at);
   const PhysAddr chunk(record.folios.first);
-  own_page(chunk, about.may_lose, session_name);
+  own_page(chunk, about.name + ".chunk", about.may_lose, session_name);
   About of_chunk = about;
   of_chunk.name += ".chunk";
   add_word(of_chunk, "next", chunk);
@@ -131,7 +134,7 @@ void Decoder::read_folios(PhysAddr at, const About& about, bool is_state) {
   const PhysAddr list(x_ram.at<abi::memfd::VmallocChunk>(chunk).pages[0]);
   add_word(of_chunk, "pages.0", chunk + 8);
   add_word(of_chunk, "pages.1", chunk + 16);
-  own_page(list, about.may_lose, session_name);
+  own_page(list, about.name + ".folios", about.may_lose, session_name);
   for (u64 i = 0; i < record.folio_count; ++i) {
     const PhysAddr folio = list + i * sizeof(abi::memfd::Folio);
     About of_folio = about;
@@ -143,7 +146,7 @@ void Decoder::read_folios(PhysAddr at, const About& about, bool is_state) {
                                                 : div_ceil(record.size_bytes, page_size_bytes);
     const u64 pages = next - x_ram.at<abi::memfd::Folio>(folio).index;
     // Tables that lead to memory which is not preserved are not believed either.
-    own({start, pages * page_size_bytes}, is_state ? loss::state : loss::memory | loss::devices,
+    own({start, pages * page_size_bytes}, about.name + ".contents", is_state ? loss::state : loss::memory | loss::devices,
         is_state ? session_name : "iommu: ");
   }
 }
@@ -163,7 +166,7 @@ void Decoder::read_iommufd(PhysAddr at) {
               }};
   add(about, at,
       {UNTRUSTED_FIELD(Header, nr_hwpts), UNTRUSTED_FIELD(Header, flags), UNTRUSTED_FIELD(Header, checksum)});
-  own_page(at, about.may_lose, session_name);
+  own_page(at, about.name, about.may_lose, session_name);
   for (u32 i = 0; i < x_ram.at<Header>(at).nr_hwpts; ++i) {
     const PhysAddr hwpt = at + sizeof(Header) + i * sizeof(Hwpt);
     about.name = "iommufd.hwpt." + std::to_string(i);
@@ -185,7 +188,7 @@ void Decoder::read_vfio(PhysAddr at) {
       {UNTRUSTED_FIELD(Record, bdf), UNTRUSTED_FIELD(Record, segment), UNTRUSTED_FIELD(Record, has_iommufd),
        UNTRUSTED_FIELD(Record, is_attached), UNTRUSTED_FIELD(Record, padding), UNTRUSTED_FIELD(Record, iommufd_token),
        UNTRUSTED_FIELD(Record, hwpt_token), UNTRUSTED_FIELD(Record, domain_phys), UNTRUSTED_FIELD(Record, checksum)});
-  own_page(at, about.may_lose, session_name);
+  own_page(at, about.name, about.may_lose, session_name);
 }
 
 void Decoder::read_pci(PhysAddr at) {
@@ -194,7 +197,7 @@ void Decoder::read_pci(PhysAddr at) {
   About about{.name = "pci",
               .family = Family::Files,
               .may_lose = loss::claim0 | loss::claim1,
-              .who = "pci: ",
+              .who = "pci: |LUO: ",
               .repair = [ram = x_ram, at] {
                 auto& header = ram.at<Header>(at);
                 const u64 bytes = sizeof(Header) + header.nr_devices * sizeof(Device);
@@ -203,10 +206,11 @@ void Decoder::read_pci(PhysAddr at) {
               }};
   add(about, at,
       {UNTRUSTED_FIELD(Header, max_nr_devices), UNTRUSTED_FIELD(Header, nr_devices), UNTRUSTED_FIELD(Header, checksum)});
-  own_page(at, about.may_lose, "pci: ");
+  own_page(at, about.name, about.may_lose, about.who);
   for (u64 i = 0; i < x_ram.at<Header>(at).nr_devices; ++i) {
     const PhysAddr record = at + sizeof(Header) + i * sizeof(Device);
-    about.name = "pci." + std::to_string(i);
+    const u16 id = x_ram.at<Device>(record).bdf;
+    about.name = id == cast(0).id ? "pci.0" : id == cast(1).id ? "pci.1" : "pci.bridge";
     add(about, record,
         {UNTRUSTED_FIELD(Device, segment), UNTRUSTED_FIELD(Device, bdf), UNTRUSTED_FIELD(Device, reserved),
          UNTRUSTED_FIELD(Device, ref_count), UNTRUSTED_FIELD(Device, vendor), UNTRUSTED_FIELD(Device, device),

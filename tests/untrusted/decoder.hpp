@@ -83,8 +83,12 @@ class Decoder {
 
   void add(const About& about, PhysAddr at, std::initializer_list<Layout> table);
   void add_word(const About& about, const std::string& name, PhysAddr at, u64 size_bytes = 8, Shape shape = Shape::Number);
-  void own(PhysRange range, Loss may_lose, const std::string& who) { x_map.owners.push_back({range, may_lose, who}); }
-  void own_page(PhysAddr page, Loss may_lose, const std::string& who) { own({page, page_size_bytes}, may_lose, who); }
+  void own(PhysRange range, const std::string& what, Loss may_lose, const std::string& who) {
+    x_map.owners.push_back({range, what, may_lose, who});
+  }
+  void own_page(PhysAddr page, const std::string& what, Loss may_lose, const std::string& who) {
+    own({page, page_size_bytes}, what, may_lose, who);
+  }
   [[nodiscard]] u32 device_of_domain(PhysAddr record) const;
   Field& find(const std::string& name);
 

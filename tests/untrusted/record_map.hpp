@@ -55,7 +55,7 @@ struct Field {
   unsigned bit = 0;  // OneBit
   Family family{};
   Loss may_lose = loss::everything;
-  std::string who;               // what a complaint must name
+  std::string who;               // one of these (a|b) the log must name; empty: anything
   std::function<void()> repair;  // empty when no checksum covers it
   PhysAddr sibling;              // the record of the same kind that is another's; 0: none
   PhysAddr twin;                 // the same fact told once more by another record; 0: not
@@ -85,6 +85,7 @@ class Ram {
 /// A preserved block's owner.
 struct Owner {
   PhysRange range;
+  std::string what;  // "session block"
   Loss may_lose = 0;
   std::string who;
 };

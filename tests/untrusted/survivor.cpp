@@ -5,6 +5,7 @@
 #include "host/local_syscalls.hpp"
 #include "uapi/holdfast/holdfast.h"
 #include "vmm/bystander.hpp"
+#include "vmm/dma_engine_driver.hpp"
 #include "vmm/file_calls.hpp"
 #include "vmm/guest.hpp"
 
@@ -91,6 +92,8 @@ void Survivor::recover_device(u32 device) {
     u32 id = 0, ioas = 0;
     if (!retrieve(calls, x_session, vmm::token::first_device + device, fd)) return false;
     if (!vmm::bind_device(calls, fd, x_iommufd, id) || !vmm::alloc_ioas(calls, x_iommufd, ioas)) return false;
+    const u64 transfers = vmm::DmaEngine(calls, fd).transfers();
+    if (!calls.check(transfers != 0 ? 0 : -to_errno(Code::Io), "read of the device's registers")) return false;
     for (u64 at = 0; at < x_options.mapped_bytes; at += x_options.file_bytes)
       if (!vmm::map_file(calls, x_iommufd, ioas, x_memory, x_options.file_bytes, vmm::window_iova + at)) return false;
     iommu_hwpt_alloc alloc{};
