@@ -94,6 +94,7 @@ Status Kernel::find_units() {
     if (unit.code() == Code::NoMemory) return Code::NoMemory;
     if (!unit.ok()) {
       log(LogLevel::Error, "kernel: a remapping unit cannot be used; its devices are not available");
+      if (must_block_everything()) return unit.error();
       continue;
     }
     TRY(x_iommu.add_unit(**unit));
@@ -104,8 +105,10 @@ Status Kernel::find_units() {
 
 Status Kernel::take_over_units() {
   if (x_incoming) return x_iommu.adopt(*x_incoming, *x_early);
-  if (!x_iommu.start_fresh().ok()) log(LogLevel::Error, "kernel: a remapping unit did not start; its devices are not available");
-  return {};
+  const Status started = x_iommu.start_fresh();
+  if (started.ok()) return {};
+  log(LogLevel::Error, "kernel: a remapping unit did not start; its devices are not available");
+  return must_block_everything() ? started : Status();
 }
 
 Status Kernel::open_memory() {

@@ -68,6 +68,9 @@ class Kernel {
 
   // boot.cpp
   void open_incoming_map();
+  /// Live, and nothing of the previous kernel can be read: all memory is about to be given out, so a unit that might still
+  /// translate must end the boot.
+  [[nodiscard]] bool must_block_everything() const { return x_boot.is_live() && !x_incoming; }
   Status place_scratch();
   Status find_units();
   Status take_over_units();

@@ -8,13 +8,21 @@ struct Word {
   std::string_view value;
 };
 
+/// std::string_view::substr() can throw, which a freestanding library has no use for.
+std::string_view take_until(std::string_view& rest, char separator) {
+  u64 length = 0;
+  while (length < rest.size() && rest[length] != separator) ++length;
+  const std::string_view taken(rest.data(), length);
+  rest.remove_prefix(length);
+  return taken;
+}
+
 Word next_word(std::string_view& line) {
   while (!line.empty() && line.front() == ' ') line.remove_prefix(1);
-  const std::string_view word = line.substr(0, line.find(' '));
-  line.remove_prefix(word.size());
-  const u64 equals = word.find('=');
-  if (equals == std::string_view::npos) return {word, {}};
-  return {word.substr(0, equals), word.substr(equals + 1)};
+  std::string_view word = take_until(line, ' ');
+  Word result{.key = take_until(word, '='), .value = {}};
+  if (!word.empty()) result.value = std::string_view(word.data() + 1, word.size() - 1);
+  return result;
 }
 
 template <class T>

@@ -1,5 +1,6 @@
 // Pci: the walk, and what can be done with a function. See pci.hpp.
 #include "holdfast/pci/pci.hpp"
+#include "holdfast/base/checked.hpp"
 
 #include <bit>
 
@@ -135,7 +136,7 @@ void Pci::read_bars(Function& function, const abi::pci::Device* crossed) {
       if (bar.is_64bit) write(offset + 4, high);
       size = writable & (~writable + 1);
     }
-    if (address.value != 0 && std::has_single_bit(size) && address.is_aligned(size)) bar.range = {address, size};
+    if (address.value != 0 && is_power_of_two(size) && address.is_aligned(size)) bar.range = {address, size};
     if (bar.is_64bit) ++index;
   }
   if (may_write) set_command(command);
