@@ -40,7 +40,6 @@ constexpr Known harmless[] = {
     {"iommufd.hwpt.*.page_sizes", "*", "told once"},
     {"vfio.*.hwpt_token", "*", "domain_phys decides"},
     {"pci.max_nr_devices", "*", "room, as long as the block has it"},
-    {"pci.nr_devices", "*", "the bridge at the end is found by the walk"},
     {"pci.*.ref_count", "*", "counted anew by the next kernel"},
     {"pci.*.reserved", "*", "not read"},
     {"pci.*.reserved2", "*", "not read"},
