@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "holdfast/iommu/test_update.hpp"
+#include "holdfast/pt/digest.hpp"
 
 namespace holdfast::iommu {
 namespace {
@@ -283,6 +284,48 @@ TEST(Untrusted, ForeignBlockInAListIsNotFreed) {
   EXPECT_TRUE(update.is_blocked(Update::c));
   EXPECT_TRUE(kernel.core().drop_domain(update.own_record).ok());
   EXPECT_TRUE(kernel.handover().is_incoming({memfd_page, 0}));
+}
+
+TEST(Untrusted, AttestationThatNamesAnothersRecordCostsItsOwn) {
+  for (Checksums checksums : {Checksums::AsTheyWere, Checksums::MadeRight}) {
+    Update update(u64{16} << 20);
+    update.jump();
+    const Records records(update);
+    const PhysAddr at = records.attest_of<abi::attest::DeviceAttest>(records.heads[5], records.device(Update::a));
+    auto& attest = *update.old.memory().map.at<abi::attest::DeviceAttest>(at);
+    attest.record_phys = records.device(Update::c).value;
+    if (checksums == Checksums::MadeRight) attest.checksum = abi::checksum_of(attest);
+    update.live();
+    EXPECT_TRUE(update.is_blocked(Update::a));
+    for (SourceId id : {Update::b, Update::c, Update::d}) EXPECT_TRUE(update.translates_as_before(id));
+  }
+}
+
+TEST(Untrusted, LeafThatLeadsToTablesVerifiedLaterIsRefused) {
+  Update update(u64{16} << 20);
+  update.jump();
+  const Records records(update);
+  auto& map = update.old.memory().map;
+  auto& attest = *map.at<abi::attest::DomainAttest>(
+      records.attest_of<abi::attest::DomainAttest>(records.heads[4], update.shared_record));
+  PhysAddr table = update.shared->top();
+  for (unsigned level = attest.levels - 1u; level != 0; --level) {
+    const u64* words = map.at<u64>(table);
+    const u64* used = std::find_if(words, words + 512, [](u64 word) { return word != 0; });
+    table = PhysAddr(*used & ~u64{0xfff});
+  }
+  constexpr u64 accessed_and_dirty = u64{3} << 8;
+  u64* words = map.at<u64>(table);
+  u64* leaf = std::find_if(words, words + 512, [](u64 word) { return word != 0; });
+  attest.checksum_root -= pt::table_digest(table, 0, words, accessed_and_dirty);
+  *leaf = update.own->top().value | 3;
+  attest.checksum_root += pt::table_digest(table, 0, words, accessed_and_dirty);
+  attest.checksum = abi::checksum_of(attest);
+  Kernel& kernel = update.live();
+  EXPECT_EQ(kernel.core().find_restored(update.shared_record).code(), Code::Corrupt);
+  EXPECT_TRUE(kernel.core().find_restored(update.own_record).ok());
+  EXPECT_TRUE(update.translates_as_before(Update::c));
+  for (SourceId id : {Update::a, Update::b, Update::d}) EXPECT_TRUE(update.is_blocked(id));
 }
 
 TEST(Untrusted, BlockOfAnotherDomainCostsTheOneThatLies) {

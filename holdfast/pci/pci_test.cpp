@@ -384,6 +384,36 @@ TEST_F(PciTest, WhatCrossedIsKnownAgainAndNotWritten) {
   EXPECT_FALSE((*next.pci->find(0, crossing))->is_incoming);
 }
 
+TEST_F(PciTest, SizeThatReachesIntoAnotherFunctionIsNotBelieved) {
+  const SourceId liar(0, 1, 0);
+  const SourceId other(0, 2, 0);
+  for (SourceId id : {liar, other}) {
+    bus.endpoint(id);
+    bus.bar(id, 0, id == liar ? 0xf0000000 : 0xf0010000, 0x1000, 0);
+  }
+  boot();
+  const u64 flb = *host->pci->flb().preserve();
+  for (SourceId id : {liar, other}) ASSERT_TRUE(host->pci->preserve(function(id)).ok());
+  iommu::publish_luo(host->mem->memory, *host->handover, 1, {{std::string(abi::pci::compatible), flb}});
+  auto* header = host->mem->memory.map.at<abi::pci::Header>(PhysAddr(flb));
+  reinterpret_cast<abi::pci::Device*>(header + 1)->bar_bytes[0] = 0x100000;
+  const u64 bytes = sizeof *header + header->nr_devices * sizeof(abi::pci::Device);
+  header->checksum = abi::checksum({reinterpret_cast<std::byte*>(header), bytes}, offsetof(abi::pci::Header, checksum));
+
+  PciWorld after(world, AfterJump{});
+  Host next(after, TestOpen::Later, host->handover->numbers());
+  const auto incoming = kho::IncomingMap::open(next.mem->memory.map, host->handover->numbers());
+  ASSERT_TRUE(incoming.ok());
+  ASSERT_TRUE(next.handover->claim_incoming(*incoming).ok());
+  next.mem->memory.open();
+  FakeUnit next_unit(hardware, next.mem->memory, next.mem->early);
+  next.start(next_unit);
+  next.pci->read_incoming(*incoming);
+  ASSERT_TRUE(next.pci->scan().ok());
+  EXPECT_EQ(next.pci->bar(**next.pci->find(0, liar), 0).code(), Code::NotFound);
+  EXPECT_EQ(next.pci->bar(**next.pci->find(0, other), 0)->size_bytes, 0x1000u);
+}
+
 TEST_F(PciTest, DamagedRecordIsNoRecord) {
   bus.endpoint(SourceId(0, 1, 0));
   boot();

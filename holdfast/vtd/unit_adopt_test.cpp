@@ -365,6 +365,32 @@ TEST_P(AdoptTest, ADeviceThatWasNotAdoptedIsBlockedAtItsContextEntry) {
   EXPECT_EQ(unit().read_entry(first).state, LiveEntry::State::Absent);
 }
 
+TEST_P(AdoptTest, AContextTableInWhichNobodyIsBelievedIsNeitherWrittenNorTakenOver) {
+  class Believed final : public iommu::DeviceFilter {
+   public:
+    explicit Believed(SourceId device) : x_device(device) {}
+    [[nodiscard]] bool contains(SourceId device) const override { return device == x_device; }
+
+   private:
+    SourceId x_device;
+  } believed(first);
+  boot();
+  ASSERT_TRUE(unit().adopt(state(), handover).ok());
+  for (SourceId device : {first, third}) ASSERT_TRUE(unit().adopt_device(device, devices[device.value], handover).ok());
+  const u64 root_word = record.root_table + 16 * u64{third.bus()};
+  const u64 table = word(root_word) & ~u64{0xfff};
+  const auto before = preserved_bytes();
+  ASSERT_TRUE(unit().disown(third, believed).ok());
+  ASSERT_TRUE(unit().block(third).ok());
+  EXPECT_EQ(word(root_word), 0u);
+  EXPECT_EQ(preserved_bytes()[table], before.at(table)) << "it may be anybody's page";
+  EXPECT_EQ(unit().read_entry(third).state, LiveEntry::State::Absent);
+  EXPECT_EQ(unit().read_entry(first).spec, specs[first.value]) << "in a table of its own";
+  open_memory();
+  ASSERT_TRUE(unit().take_ownership(handover).ok());
+  EXPECT_TRUE(b->host.memory.frames.find_incoming(PhysAddr(table)).has_value());
+}
+
 TEST_P(AdoptTest, AQueueThatDoesNotAnswerIsAnErrorAndNothingIsAdopted) {
   hardware().queue = FakeUnit::Queue::Silent;
   boot();
