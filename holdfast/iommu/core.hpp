@@ -83,8 +83,8 @@ class Core {
   /// Live boot, between adopt() and Memory::open(), when it is not known what all the previous kernel preserved: memory
   /// that devices still reach would be given out. Every adopted unit is quarantined, its devices are lost.
   void block_adopted(std::string_view reason);
-  /// Live boot (b), between claiming the incoming map and opening memory: devices whose tables are not sound, or lead to
-  /// memory that was not preserved and that is about to be given out, are blocked and named. Their domains are dealt
+  /// Live boot (b), between claiming the incoming map and opening memory: devices whose tables are not sound, or lead
+  /// to memory that was not preserved and that is about to be given out, are blocked and named. Their domains are dealt
   /// with by verify().
   void check_reach();
   /// Live boot (c). A domain that fails is quarantined and its devices are blocked. Error: NoMemory; may be repeated.

@@ -356,8 +356,8 @@ void Core::check_disjoint() {
   }
 }
 
-/// A domain was verified without knowing the tables of those after it and the blocks of those that failed: a device that
-/// writes to them would make its own translations, or write to what was freed. Error: NoMemory.
+/// A domain was verified without knowing the tables of those after it and the blocks of those that failed: a device
+/// that writes to them would make its own translations, or write to what was freed. Error: NoMemory.
 Status Core::check_targets() {
   Vec<Block> tables(x_memory.heap);
   u64 domains = 0;

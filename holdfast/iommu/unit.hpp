@@ -138,9 +138,9 @@ class Unit {
   /// @p visitor may block the device it is told of.
   virtual void for_each_present_entry(EntryVisitor& visitor) const = 0;
 
-  /// After adopt(), for a device that is not in @p believed, before it is blocked: tables of its own are not taken over.
-  /// If no believed device stands in its context table, that page may be anything; then it is cut off at the root, never
-  /// written and not taken over. The default does nothing. Errors: TimedOut, Io.
+  /// After adopt(), for a device that is not in @p believed, before it is blocked: tables of its own are not taken
+  /// over. If no believed device stands in its context table, that page may be anything; then it is cut off at the
+  /// root, never written and not taken over. The default does nothing. Errors: TimedOut, Io.
   virtual Status disown(SourceId /*device*/, const DeviceFilter& /*believed*/) { return {}; }
 
   /// After @p gather was filled by a change of a table cached under @p did. Returns when hardware has forgotten.

@@ -60,8 +60,8 @@ Status Orchestrator::read_session(const IncomingStream& stream, u64 index) {
   if (!has_name || x_incoming_by_name.find(name) != nullptr) {
     // Nobody could ask for it. Its memory stays reserved, and so does everything that it might lead to.
     ++x_lost_sessions;
-    say(LogLevel::Error, has_name ? "second session of the name" : "session without a name or without end of its name", name.view(),
-        Code::Corrupt);
+    say(LogLevel::Error, has_name ? "second session of the name" : "session without a name or without end of its name",
+        name.view(), Code::Corrupt);
     return {};
   }
   TRY_ASSIGN(IncomingSession * session, x_memory.heap.create<IncomingSession>(name));

@@ -39,9 +39,8 @@ Status IncomingStream::read_tree(const std::byte* fdt) {
   if (!number.ok()) return Code::Corrupt;
   x_number = *number;
 
-  const auto sessions =
-      read_part(fdt, abi::luo::session_node, abi::luo::session_compatible, abi::luo::session_header_property,
-                abi::luo::session_block_order);
+  const auto sessions = read_part(fdt, abi::luo::session_node, abi::luo::session_compatible,
+                                  abi::luo::session_header_property, abi::luo::session_block_order);
   x_sessions.state = as_damage(sessions.code());
   if (sessions.ok()) {
     x_sessions.block = *sessions;

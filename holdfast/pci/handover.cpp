@@ -160,7 +160,8 @@ bool Pci::reaches_something_else(const Function& function, PhysRange range) cons
     if (range.overlaps(part.range)) return true;
   for (const Function& other : x_functions)
     for (const Function::Bar& bar : other.bars)
-      if (&other != &function && !bar.is_io && bar.range.size_bytes != 0 && range.contains(bar.range.start, 1)) return true;
+      if (&other != &function && !bar.is_io && bar.range.size_bytes != 0 && range.contains(bar.range.start, 1))
+        return true;
   return false;
 }
 

@@ -161,9 +161,8 @@ Status verify(Memory& memory, Format format, const SavedTable& saved, const Tabl
 
 Status inspect(Memory& memory, Format format, const SavedTable& saved, const TableOwner& owner, VerifyReport& report) {
   report = {};
-  return with_format(format, [&]<class F>() {
-    return Verifier<F>(memory, saved, owner, report).run(Verifier<F>::Stamps::Remove);
-  });
+  return with_format(
+      format, [&]<class F>() { return Verifier<F>(memory, saved, owner, report).run(Verifier<F>::Stamps::Remove); });
 }
 
 bool IncomingTargets::cover(PhysRange target) const {
