@@ -43,7 +43,8 @@ void write_all(int fd, const void* from, std::size_t size) {
 std::string read_all(int fd) {
   std::string text;
   char buffer[4096];
-  for (ssize_t got = 0; (got = read(fd, buffer, sizeof buffer)) > 0;) text.append(buffer, static_cast<std::size_t>(got));
+  for (ssize_t got = 0; (got = read(fd, buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<std::size_t>(got));
   return text;
 }
 
@@ -56,7 +57,9 @@ std::string how_it_ended(int status) {
 
 void describe(std::string& text, const char* what, const Step& step) {
   text += std::string(what) + ": ";
-  text += step.error == -1 ? "not tried" : step.ok() ? "ok" : std::string(step.call) + " errno " + std::to_string(step.error);
+  text += step.error == -1 ? "not tried"
+          : step.ok()      ? "ok"
+                           : std::string(step.call) + " errno " + std::to_string(step.error);
   text += "\n";
 }
 
@@ -130,12 +133,14 @@ void Campaign::put_back() {
 }
 
 std::string Campaign::bytes_of(const Field& field) const {
-  const char* start = field.in_numbers ? reinterpret_cast<const char*>(&x_handover)
-                                       : reinterpret_cast<const char*>(x_kept.data());
+  const char* start =
+      field.in_numbers ? reinterpret_cast<const char*>(&x_handover) : reinterpret_cast<const char*>(x_kept.data());
   return {start + field.at.value, field.size_bytes};
 }
 
-std::vector<Change> Campaign::changes(const Field& field) const { return changes_of(field, bytes_of(field), x_targets); }
+std::vector<Change> Campaign::changes(const Field& field) const {
+  return changes_of(field, bytes_of(field), x_targets);
+}
 
 void Campaign::apply(const Field& field, const Change& change, Way way) {
   if (field.in_numbers) {

@@ -1,9 +1,10 @@
-// One handover, lied about again and again: kernel A runs up to its jump once; each trial is a child process that gets a
-// copy of the machine as it stood then, changes one field, boots kernel B on it, and reports what became of everything.
+// One handover, lied about again and again: kernel A runs up to its jump once; each trial is a child process that gets
+// a copy of the machine as it stood then, changes one field, boots kernel B on it, and reports what became of
+// everything.
 //
-// RAM is a memfd that children share with the parent, so the parent puts it back after each of them; all the rest of the
-// machine is private memory, which fork() copies. A child that crashes, panics, hangs or meets a sanitizer is a result.
-// Threads: one. Failure: std::runtime_error when the stage itself cannot be set.
+// RAM is a memfd that children share with the parent, so the parent puts it back after each of them; all the rest of
+// the machine is private memory, which fork() copies. A child that crashes, panics, hangs or meets a sanitizer is a
+// result. Threads: one. Failure: std::runtime_error when the stage itself cannot be set.
 #pragma once
 
 #include "tests/circle/circle.hpp"
@@ -36,8 +37,8 @@ struct Observation {
   i32 boot_code = 0;
   u32 complaints = 0;  // warnings and errors in the log
   u64 wild = 0;
-  u64 misuses = 0;     // of registers, and queue errors
-  u64 disabled = 0;    // times translation went off
+  u64 misuses = 0;   // of registers, and queue errors
+  u64 disabled = 0;  // times translation went off
   DeviceTrace device[circle::preserved_devices + 1];
   Recovery recovery;
 };

@@ -55,9 +55,7 @@ void change_address(List& list, u64 now, const Field& field, const Targets& targ
   }
 }
 
-void change_bits(List& list, u64 now) {
-  list.number("one bit more", now | (now + 1));
-}
+void change_bits(List& list, u64 now) { list.number("one bit more", now | (now + 1)); }
 
 }  // namespace
 

@@ -10,9 +10,9 @@ namespace untrusted {
 
 /// Addresses that lies point to.
 struct Targets {
-  PhysAddr outside;      // just behind the last byte of RAM
-  PhysAddr registers;    // a unit's register page: not memory, and alive
-  PhysAddr free_page;    // RAM that belongs to nobody
+  PhysAddr outside;       // just behind the last byte of RAM
+  PhysAddr registers;     // a unit's register page: not memory, and alive
+  PhysAddr free_page;     // RAM that belongs to nobody
   PhysAddr other_record;  // preserved, and something else
 };
 

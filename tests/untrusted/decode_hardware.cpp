@@ -18,9 +18,7 @@ constexpr u64 ss_accessed_and_dirty = u64{3} << 8;
 constexpr u64 ss_address = ((u64{1} << 52) - 1) & ~(page_size_bytes - 1);
 
 constexpr PhysAddr pointer(u64 entry) { return PhysAddr(entry & ss_address); }
-constexpr bool leads_to_table(u64 entry, u64 level) {
-  return entry != 0 && level != 0 && (entry & ss_page_size) == 0;
-}
+constexpr bool leads_to_table(u64 entry, u64 level) { return entry != 0 && level != 0 && (entry & ss_page_size) == 0; }
 
 /// Number of tables and sum of their digests, as the tables are now.
 struct TableSum {
@@ -71,7 +69,8 @@ void Decoder::read_context(PhysAddr table, u32 device) {
   if (x_mode == Mode::Legacy) {
     about.repair = [ram = x_ram, attested] { seal<attest::DeviceAttest>(ram, attested); };
     for (const PhysAddr record : x_domains)
-      if (device_of_domain(record) != device) about.sibling = PhysAddr(x_ram.at<records::Domain>(record).top_table_phys);
+      if (device_of_domain(record) != device)
+        about.sibling = PhysAddr(x_ram.at<records::Domain>(record).top_table_phys);
   }
   for (u64 word = 0; word < bytes / 8; ++word) {
     add_word(about, "word" + std::to_string(word), at + 8 * word);

@@ -33,8 +33,7 @@ template <class Record>
 std::vector<PhysAddr> Decoder::read_chain(PhysAddr page, const About& about) {
   const auto& header = x_ram.at<records::ArrayHeader>(page);
   if (header.next != 0) throw std::runtime_error("a chain of more than one page");
-  add(about, page,
-      {UNTRUSTED_FIELD(records::ArrayHeader, next), UNTRUSTED_FIELD(records::ArrayHeader, nr_objects)});
+  add(about, page, {UNTRUSTED_FIELD(records::ArrayHeader, next), UNTRUSTED_FIELD(records::ArrayHeader, nr_objects)});
   own_page(page, about.name, loss::everything, "iommu: ");
   std::vector<PhysAddr> found;
   for (u64 i = 0; i < header.nr_objects; ++i) found.push_back(page + sizeof header + i * sizeof(Record));
@@ -141,7 +140,8 @@ void Decoder::read_attestation(PhysAddr page) {
   const auto chain = [](const std::string& name, Family family) {
     return About{.name = name, .family = family, .who = "iommu: "};
   };
-  x_unit_attests = read_chain<attest::UnitAttest>(PhysAddr(header.unit_array), chain("unit_attests", Family::Attestation));
+  x_unit_attests =
+      read_chain<attest::UnitAttest>(PhysAddr(header.unit_array), chain("unit_attests", Family::Attestation));
   x_domain_attests =
       read_chain<attest::DomainAttest>(PhysAddr(header.domain_array), chain("domain_attests", Family::Attestation));
   x_device_attests =
@@ -217,12 +217,13 @@ void Decoder::read_block_list(PhysAddr page, u32 device) {
        UNTRUSTED_FIELD(Page, reserved)});
   for (u64 i = 0; i < list.nr_blocks; ++i) {
     const PhysAddr at = page + offsetof(Page, blocks) + i * sizeof(attest::BlockEntry);
-    own({PhysAddr(list.blocks[i].phys), page_size_bytes << list.blocks[i].order}, "table_block." + std::to_string(device), loss::device(device),
-        cast(device).name);
+    own({PhysAddr(list.blocks[i].phys), page_size_bytes << list.blocks[i].order},
+        "table_block." + std::to_string(device), loss::device(device), cast(device).name);
     add_word(about, "blocks." + std::to_string(i) + ".phys", at);
     add_word(about, "blocks." + std::to_string(i) + ".order", at + 8);
   }
-  add_word(about, "blocks.behind_the_last", page + offsetof(Page, blocks) + list.nr_blocks * sizeof(attest::BlockEntry));
+  add_word(about, "blocks.behind_the_last",
+           page + offsetof(Page, blocks) + list.nr_blocks * sizeof(attest::BlockEntry));
 }
 
 void Decoder::read_device_attest(PhysAddr at, u32 index) {
@@ -238,7 +239,8 @@ void Decoder::read_device_attest(PhysAddr at, u32 index) {
       {UNTRUSTED_FIELD(Device, header.ref_count), UNTRUSTED_FIELD(Device, header.flags),
        UNTRUSTED_FIELD(Device, record_phys), UNTRUSTED_FIELD(Device, record_checksum), UNTRUSTED_FIELD(Device, devid),
        UNTRUSTED_FIELD(Device, pci_domain_nr), UNTRUSTED_FIELD(Device, vendor), UNTRUSTED_FIELD(Device, device),
-       UNTRUSTED_FIELD(Device, class_revision), UNTRUSTED_FIELD(Device, live_entry), UNTRUSTED_FIELD(Device, checksum)});
+       UNTRUSTED_FIELD(Device, class_revision), UNTRUSTED_FIELD(Device, live_entry),
+       UNTRUSTED_FIELD(Device, checksum)});
 }
 
 void Decoder::read_memfd_attest(PhysAddr at, u32 index) {

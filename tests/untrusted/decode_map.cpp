@@ -13,8 +13,8 @@ namespace untrusted {
 namespace kho = abi::kho;
 
 namespace {
-constexpr const char* header_words[] = {"magic",           "totalsize",         "off_dt_struct",     "off_dt_strings",
-                                        "off_mem_rsvmap",  "version",           "last_comp_version", "boot_cpuid_phys",
+constexpr const char* header_words[] = {"magic",           "totalsize",     "off_dt_struct",     "off_dt_strings",
+                                        "off_mem_rsvmap",  "version",       "last_comp_version", "boot_cpuid_phys",
                                         "size_dt_strings", "size_dt_struct"};
 }  // namespace
 

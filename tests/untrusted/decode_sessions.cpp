@@ -32,8 +32,8 @@ void Decoder::read_luo() {
   About of_sessions = in_tree;
   of_sessions.may_lose = loss::files;
   read_flbs(PhysAddr(number_property(tree, luo::flb_node.data(), luo::flb_header_property.data(), in_tree)));
-  read_session(PhysAddr(
-      number_property(tree, luo::session_node.data(), luo::session_header_property.data(), of_sessions)));
+  read_session(
+      PhysAddr(number_property(tree, luo::session_node.data(), luo::session_header_property.data(), of_sessions)));
 }
 
 void Decoder::read_flbs(PhysAddr block) {
@@ -146,8 +146,8 @@ void Decoder::read_folios(PhysAddr at, const About& about, bool is_state) {
                                                 : div_ceil(record.size_bytes, page_size_bytes);
     const u64 pages = next - x_ram.at<abi::memfd::Folio>(folio).index;
     // Tables that lead to memory which is not preserved are not believed either.
-    own({start, pages * page_size_bytes}, about.name + ".contents", is_state ? loss::state : loss::memory | loss::devices,
-        is_state ? session_name : "iommu: ");
+    own({start, pages * page_size_bytes}, about.name + ".contents",
+        is_state ? loss::state : loss::memory | loss::devices, is_state ? session_name : "iommu: ");
   }
 }
 
@@ -205,7 +205,8 @@ void Decoder::read_pci(PhysAddr at) {
                 header.checksum = abi::checksum({ram.bytes(at, bytes), bytes}, offsetof(Header, checksum));
               }};
   add(about, at,
-      {UNTRUSTED_FIELD(Header, max_nr_devices), UNTRUSTED_FIELD(Header, nr_devices), UNTRUSTED_FIELD(Header, checksum)});
+      {UNTRUSTED_FIELD(Header, max_nr_devices), UNTRUSTED_FIELD(Header, nr_devices),
+       UNTRUSTED_FIELD(Header, checksum)});
   own_page(at, about.name, about.may_lose, about.who);
   for (u64 i = 0; i < x_ram.at<Header>(at).nr_devices; ++i) {
     const PhysAddr record = at + sizeof(Header) + i * sizeof(Device);

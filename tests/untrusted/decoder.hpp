@@ -32,7 +32,8 @@ struct About {
 
 class Decoder {
  public:
-  Decoder(const sim::GuestRam& ram, const Handover& handover, Mode mode) : x_ram(ram), x_handover(handover), x_mode(mode) {}
+  Decoder(const sim::GuestRam& ram, const Handover& handover, Mode mode)
+      : x_ram(ram), x_handover(handover), x_mode(mode) {}
   RecordMap read();
 
  private:
@@ -82,7 +83,8 @@ class Decoder {
   void read_table(PhysAddr table, unsigned level, u32 device, const std::string& path);
 
   void add(const About& about, PhysAddr at, std::initializer_list<Layout> table);
-  void add_word(const About& about, const std::string& name, PhysAddr at, u64 size_bytes = 8, Shape shape = Shape::Number);
+  void add_word(const About& about, const std::string& name, PhysAddr at, u64 size_bytes = 8,
+                Shape shape = Shape::Number);
   void own(PhysRange range, const std::string& what, Loss may_lose, const std::string& who) {
     x_map.owners.push_back({range, what, may_lose, who});
   }

@@ -15,7 +15,8 @@ std::set<const Known*>& needed() {
 bool is_listed(std::span<const Known> list, const Field& field, const Change& change) {
   bool found = false;
   for (const Known& known : list) {
-    if (fnmatch(known.field, field.name.c_str(), 0) != 0 || fnmatch(known.change, change.name.c_str(), 0) != 0) continue;
+    if (fnmatch(known.field, field.name.c_str(), 0) != 0 || fnmatch(known.change, change.name.c_str(), 0) != 0)
+      continue;
     needed().insert(&known);
     found = true;
   }
@@ -112,8 +113,8 @@ std::string judge(const Campaign& campaign, const Field& field, const Change& ch
   const bool is_sound_table =
       field.family == Family::PageTables && way == Way::Repaired && is_listed(sound_tables(), field, change);
   // In page mode two trees that claim one page are equally good: whose it is cannot be known.
-  const bool is_shared_table = field.family == Family::PageTables && way == Way::Repaired &&
-                               campaign.stage().tables == "page";
+  const bool is_shared_table =
+      field.family == Family::PageTables && way == Way::Repaired && campaign.stage().tables == "page";
   if (is_sound_table || is_shared_table) leniency.tables_may_lie_of = field.may_lose;
   const Loss may_lose = is_shared_table ? field.may_lose | loss::devices : field.may_lose;
 

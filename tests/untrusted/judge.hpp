@@ -19,8 +19,8 @@ struct Known {
 /// May cost what belongs to the field without a word in the log: it looks like a truth, and whoever asks is told.
 [[nodiscard]] std::span<const Known> unnamed_lies();
 
-/// May be believed where tables come with the checksum that they should have: no other witness of what they map is there
-/// before the comparison with the new table. What devices do through them is theirs until then.
+/// May be believed where tables come with the checksum that they should have: no other witness of what they map is
+/// there before the comparison with the new table. What devices do through them is theirs until then.
 [[nodiscard]] std::span<const Known> sound_tables();
 
 /// Lies of the lists that were told so far in this process and needed their place in it.

@@ -23,12 +23,12 @@ using namespace holdfast;  // NOLINT
 using Loss = u32;
 namespace loss {
 inline constexpr Loss nothing = 0;
-inline constexpr Loss claim0 = 1 << 0;     // device 0 does not come back to user space; it may still translate
+inline constexpr Loss claim0 = 1 << 0;  // device 0 does not come back to user space; it may still translate
 inline constexpr Loss claim1 = 1 << 1;
-inline constexpr Loss stop0 = 1 << 2;      // device 0 is blocked
+inline constexpr Loss stop0 = 1 << 2;  // device 0 is blocked
 inline constexpr Loss stop1 = 1 << 3;
-inline constexpr Loss memory = 1 << 4;     // guest memory does not come back, and so no device gets a new domain
-inline constexpr Loss state = 1 << 5;      // the VMM's state file does not come back
+inline constexpr Loss memory = 1 << 4;  // guest memory does not come back, and so no device gets a new domain
+inline constexpr Loss state = 1 << 5;   // the VMM's state file does not come back
 inline constexpr Loss files = claim0 | claim1 | memory | state;
 inline constexpr Loss devices = claim0 | claim1 | stop0 | stop1;
 inline constexpr Loss everything = files | devices;
@@ -47,7 +47,7 @@ enum class Shape : u8 {
 };
 
 struct Field {
-  std::string name;  // "device.0.domain_iommu.attachment_id"
+  std::string name;         // "device.0.domain_iommu.attachment_id"
   bool in_numbers = false;  // of the four numbers, not of memory
   PhysAddr at;              // or an offset into the four numbers
   u64 size_bytes = 0;

@@ -39,7 +39,8 @@ bool retrieve(vmm::Calls& calls, i32 session, u64 token, i32& fd) {
   liveupdate_session_retrieve_fd retrieve{};
   retrieve.size = sizeof retrieve;
   retrieve.token = token;
-  if (!vmm::ioctl(calls, session, LIVEUPDATE_SESSION_RETRIEVE_FD, retrieve, "LIVEUPDATE_SESSION_RETRIEVE_FD")) return false;
+  if (!vmm::ioctl(calls, session, LIVEUPDATE_SESSION_RETRIEVE_FD, retrieve, "LIVEUPDATE_SESSION_RETRIEVE_FD"))
+    return false;
   fd = retrieve.fd;
   return true;
 }
@@ -76,12 +77,10 @@ void Survivor::recover() {
     if (!calls.check(calls.system().pread(x_state, &magic, sizeof magic, 0), "pread of the state")) return false;
     return calls.check(magic == state_magic ? 0 : -to_errno(Code::Mismatch), "comparison of the state");
   });
-  x_recovery.memory = attempt(x_context, [&](vmm::Calls& calls) {
-    return retrieve(calls, x_session, vmm::token::memory, x_memory);
-  });
-  x_recovery.iommufd = attempt(x_context, [&](vmm::Calls& calls) {
-    return retrieve(calls, x_session, vmm::token::iommufd, x_iommufd);
-  });
+  x_recovery.memory =
+      attempt(x_context, [&](vmm::Calls& calls) { return retrieve(calls, x_session, vmm::token::memory, x_memory); });
+  x_recovery.iommufd =
+      attempt(x_context, [&](vmm::Calls& calls) { return retrieve(calls, x_session, vmm::token::iommufd, x_iommufd); });
   for (u32 device = 0; device < 2; ++device) recover_device(device);
 }
 
@@ -138,7 +137,8 @@ void Survivor::finish_or_drop() {
     if (!open_liveupdate(calls, device)) return false;
     liveupdate_ioctl_drop_session drop{};
     name_session(drop);
-    const bool dropped = vmm::ioctl(calls, device, LIVEUPDATE_IOCTL_DROP_SESSION, drop, "LIVEUPDATE_IOCTL_DROP_SESSION");
+    const bool dropped =
+        vmm::ioctl(calls, device, LIVEUPDATE_IOCTL_DROP_SESSION, drop, "LIVEUPDATE_IOCTL_DROP_SESSION");
     calls.system().close(device);
     return dropped;
   });
