@@ -4,19 +4,40 @@
 #pragma once
 
 #include <concepts>
+#include <span>
 
 #include "holdfast/base/types.hpp"
 #include "holdfast/memory/table_arena.hpp"
 
 namespace holdfast::pt {
 
-/// Page-table formats. The numbers cross a jump (attestation).
+/// Page-table formats. The numbers cross a jump (attestation): none is ever given to another format.
 enum class Format : u32 {
-  VtdSecondStage = 1,  // VT-d 5.0, 3.7 and 9.8
+  VtdSecondStage = 1,    // VT-d 5.0, 3.7 and 9.8
+  X86FirstStage = 2,     // x86-64, 4 and 5 levels: VT-d first stage, AMD v2, CPU
+  AmdV1 = 3,             // AMD I/O virtualization specification, 2.2.3
+  RiscvFirstStage = 4,   // RISC-V Sv39, Sv48, Sv57, with Svnapot
+  RiscvSecondStage = 5,  // RISC-V Sv39x4, Sv48x4, Sv57x4
+  ArmStage1Granule4K = 6,  // Arm VMSAv8-64
+  ArmStage1Granule16K = 7,
+  ArmStage1Granule64K = 8,
+  ArmStage2Granule4K = 9,
+  ArmStage2Granule16K = 10,
+  ArmStage2Granule64K = 11,
 };
 
-/// What a device may do, a set of bits; never empty in a mapping.
-enum class Prot : u8 { None = 0, Read = 1, Write = 2, ReadWrite = 3 };
+/// What a device may do and how, a set of bits (Linux's IOMMU_READ and so on). A mapping allows reading or writing; the
+/// other bits are dropped by formats that have no place for them.
+enum class Prot : u8 {
+  None = 0,
+  Read = 1,
+  Write = 2,
+  ReadWrite = 3,
+  Cache = 4,  // DMA is coherent with the CPU caches
+  NoExecute = 8,
+  Mmio = 16,        // the target is device memory
+  Privileged = 32,  // privileged accesses only
+};
 
 [[nodiscard]] constexpr Prot operator|(Prot a, Prot b) {
   return static_cast<Prot>(static_cast<u8>(a) | static_cast<u8>(b));
@@ -26,6 +47,41 @@ enum class Prot : u8 { None = 0, Read = 1, Write = 2, ReadWrite = 3 };
 }
 /// True when @p have allows all that @p wanted allows.
 [[nodiscard]] constexpr bool allows(Prot have, Prot wanted) { return (have & wanted) == wanted; }
+
+/// Which 64-bit addresses a table of N bits of IOVA translates.
+enum class IovaExtent : u8 {
+  Lower,         // 0 .. 2^N - 1
+  SignExtended,  // 0 .. 2^(N-1) - 1 and 2^64 - 2^(N-1) .. 2^64 - 1
+  Upper,         // 2^64 - 2^N .. 2^64 - 1 (Arm TTBR1)
+};
+
+/// What a format can do beyond the plain entry, a set of bits. A format refuses what it does not know.
+enum class Features : u32 {
+  None = 0,
+  ForceCoherence = 1,  // every leaf makes DMA snoop (VT-d SNP, AMD FC)
+  NoReadOnly = 2,      // a mapping that may not be written is refused (VT-d erratum under a nested domain)
+  DirtyTracking = 4,   // leaves that may be written start clean and hardware marks them (Arm DBM)
+  ForceWriteBack = 8,  // memory type by stage 2 alone (Arm S2FWB)
+  NonSecure = 16,      // leaves carry NS (Arm stage 1)
+  Exchange = 32,       // hardware allows a leaf and a table to change places at once (Arm BBM level 2)
+};
+
+[[nodiscard]] constexpr Features operator|(Features a, Features b) {
+  return static_cast<Features>(static_cast<u32>(a) | static_cast<u32>(b));
+}
+[[nodiscard]] constexpr bool has(Features set, Features wanted) {
+  return (static_cast<u32>(set) & static_cast<u32>(wanted)) == static_cast<u32>(wanted);
+}
+/// True when @p set has nothing but @p known.
+[[nodiscard]] constexpr bool only(Features set, Features known) {
+  return (static_cast<u32>(set) & ~static_cast<u32>(known)) == 0;
+}
+
+/// Who may call at the same time; see the head of engine.hpp.
+enum class Sharing : u8 {
+  Exclusive,  // one thread at a time; counts what is mapped, so that a full table is dropped unseen
+  Shared,     // threads whose ranges are disjoint (Linux's contract)
+};
 
 /// [start, start + size_bytes) as devices see it; size 0: nothing.
 struct IovaRange {
@@ -49,19 +105,24 @@ struct Translation {
 /// What a table is made like.
 struct TableConfig {
   Format format = Format::VtdSecondStage;
-  u8 levels = 4;
-  u8 iova_bits = 48;              // width that may be mapped; at most 12 + 9 * levels
+  u8 levels = 4;                  // tables from the top to the smallest pages; to begin with, if the top may grow
+  u8 iova_bits = 48;              // width that may be mapped; if the top may grow, what it may grow to
   u8 phys_bits = 46;              // host address width
-  u64 page_sizes = u64{1} << 12;  // bit n: leaves of 2^n bytes may be used; bit 12 is required
+  u64 page_sizes = u64{1} << 12;  // bit n: leaves of 2^n bytes may be used; the smallest page of the format is required
   bool coherent = true;           // hardware snoops the CPU caches when it walks
   TableMode mode = TableMode::Arena;
+  IovaExtent extent = IovaExtent::Lower;
+  bool dynamic_top = false;  // the top grows with what is mapped (AMDv1); needs a TopObserver
+  Sharing sharing = Sharing::Exclusive;
+  Features features = Features::None;
+  u64 encryption = 0;  // address bits that mark encrypted memory, set in every table entry and leaf; MMIO leaves excepted
 };
 
 /// What crosses a jump about one table; all of it untrusted when it comes in.
 struct SavedTable {
   PhysAddr top;
   u8 top_level = 0;  // levels - 1
-  u8 iova_bits = 0;
+  u8 iova_bits = 0;  // what the top covers now
   u8 sign_extend = 0;  // 1: the upper half of the address space is mapped by sign extension
   u64 table_count = 0;
   u64 checksum = 0;  // sum over the tables of a mix of address, level and words, accessed and dirty bits masked
@@ -83,7 +144,9 @@ class LeafVisitor {
 
 class TableVisitor {
  public:
-  virtual Visit table(PhysAddr page, unsigned level) = 0;
+  /// Up to max_batch tables of one level, in no particular order: who needs their descriptors may prefetch.
+  virtual Visit tables(std::span<const PhysAddr> pages, unsigned level) = 0;
+  static constexpr unsigned max_batch = 64;
 
  protected:
   ~TableVisitor() = default;
