@@ -172,4 +172,28 @@ template <class F>
   return iova_bits > F::granule_lg2 + F::index_bits && iova_bits <= F::granule_lg2 + F::index_bits * levels;
 }
 
+/// True when hardware of @p phys_bits walks such a tree: is_valid_shape, and what depends on extent and output width.
+///
+/// Where a format can extend the sign, hardware takes it from the highest bit of a full tree, so such a tree is never
+/// narrower, and one of the lower half alone must leave that bit out. F::min_phys_bits(levels, iova_bits) is optional.
+template <class F>
+[[nodiscard]] constexpr bool is_valid_tree(unsigned levels, unsigned iova_bits, IovaExtent extent, unsigned phys_bits) {
+  if (!F::supports(extent) || !F::is_valid_shape(levels, iova_bits) || phys_bits > F::max_phys_bits) return false;
+  const unsigned full_bits = F::granule_lg2 + F::index_bits * levels;
+  if (extent == IovaExtent::SignExtended && iova_bits != full_bits) return false;
+  if (extent == IovaExtent::Lower && F::supports(IovaExtent::SignExtended) && iova_bits >= full_bits) return false;
+  if constexpr (requires { F::min_phys_bits(levels, iova_bits); })
+    return phys_bits >= F::min_phys_bits(levels, iova_bits);
+  return true;
+}
+
+/// The bits of @p item that hardware may change: F::hardware_bits, or fewer where a format can tell by the item.
+template <class F>
+[[nodiscard]] constexpr u64 changing_bits(u64 item) {
+  if constexpr (requires { F::hardware_bits_of(item); })
+    return F::hardware_bits_of(item);
+  else
+    return F::hardware_bits;
+}
+
 }  // namespace holdfast::pt
