@@ -116,6 +116,16 @@ TEST(X86FirstStage, HasFourOrFiveLevelsAndLeavesAtTheLowestThree) {
   EXPECT_EQ(F::leaf_sizes(4), 0u);
 }
 
+TEST(X86FirstStage, ExtendsTheSignOfFullTreesAndLeavesItOutOfOthers) {
+  EXPECT_TRUE(is_valid_tree<F>(4, 48, IovaExtent::SignExtended, 52));
+  EXPECT_TRUE(is_valid_tree<F>(5, 57, IovaExtent::SignExtended, 46));
+  EXPECT_FALSE(is_valid_tree<F>(5, 48, IovaExtent::SignExtended, 46));
+  EXPECT_TRUE(is_valid_tree<F>(4, 47, IovaExtent::Lower, 46));
+  EXPECT_TRUE(is_valid_tree<F>(5, 56, IovaExtent::Lower, 46));
+  EXPECT_FALSE(is_valid_tree<F>(4, 48, IovaExtent::Lower, 46));
+  EXPECT_FALSE(is_valid_tree<F>(4, 47, IovaExtent::Lower, 53));
+}
+
 TEST(X86FirstStage, CannotTellWhatWasWritten) { EXPECT_FALSE(F::dirty_bits(Features::None).known()); }
 
 }  // namespace
