@@ -27,6 +27,23 @@ inline void hw_store(World& world, u64* where, u64 value) {
   trace_step(world);
 }
 
+/// Replaces an entry that still reads @p expected, which hardware (accessed and dirty bits) or another CPU may change;
+/// false, and nothing is written, when it does not.
+[[nodiscard]] inline bool hw_exchange(World& world, u64* where, u64 expected, u64 value) {
+  trace_step(world);
+  const bool done =
+      __atomic_compare_exchange_n(where, &expected, value, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+  trace_step(world);
+  return done;
+}
+
+/// Sets and clears bits of an entry that hardware may change at the same moment: entry ^= @p bits.
+inline void hw_flip(World& world, u64* where, u64 bits) {
+  trace_step(world);
+  __atomic_fetch_xor(where, bits, __ATOMIC_ACQ_REL);
+  trace_step(world);
+}
+
 /// Single-copy atomic store of one aligned 16-byte entry.
 inline void hw_store(World& world, Quad* where, Quad value) {
   trace_step(world);

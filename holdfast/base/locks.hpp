@@ -29,6 +29,7 @@ enum class LockRank : u8 {
   Handover,      // Mutex: the preserved-memory map
   first_spin,
   UnitQueue = first_spin,  // SpinLock: invalidation queue of one unit
+  PageTable,               // SpinLock: top and table memory of one shared page table
   Allocator,               // SpinLock: buddy lists, heap
 };
 

@@ -11,6 +11,7 @@
 #include "holdfast/base/boot_info.hpp"
 #include "holdfast/base/result.hpp"
 #include "holdfast/base/types.hpp"
+#include "holdfast/base/word_kernels.hpp"
 
 namespace holdfast {
 
@@ -71,6 +72,12 @@ class World {
   virtual void log(LogLevel level, std::string_view message) = 0;
   /// Lock bookkeeping of the calling thread.
   [[nodiscard]] virtual ThreadLocks& thread_locks() = 0;
+
+  /// Writes what the CPU caches hold of [@p start, @p start + @p size_bytes) to memory, for hardware that does not snoop
+  /// them. A world whose hardware always snoops has nothing to do.
+  virtual void flush_cache(const void* /*start*/, std::size_t /*size_bytes*/) {}
+  /// Loops over words, as fast as this world allows; asked once per table.
+  [[nodiscard]] virtual const WordKernels& word_kernels() const { return plain_word_kernels; }
 
   /// Marks a milestone. @p touched is meaningful for the phases of the blackout.
   virtual void phase(Phase phase, const TouchCounts& touched) = 0;

@@ -58,8 +58,13 @@ Result<PhysAddr> Core::preserve_domain(Domain& domain) {
   Undo undo_attest([&] { x_outgoing.domain_attests.release(attest_at); });
   TRY_ASSIGN(const PhysAddr block_list, x_outgoing.write_block_list(blocks_of(domain)));
   Undo undo_list([&] { x_outgoing.free_block_list(block_list); });
-  TRY_ASSIGN(const pt::SavedTable saved,
-             domain.is_live() ? domain.x_table->preserve(x_handover) : domain.x_restored->pass_on(x_handover));
+  pt::SavedTable saved;
+  if (domain.is_live()) {
+    TRY(domain.x_table->preserve(x_handover));
+    saved = domain.x_table->saved();
+  } else {
+    TRY_ASSIGN(saved, domain.x_restored->pass_on(x_handover));
+  }
   undo_list.keep();
   undo_attest.keep();
   undo_record.keep();
@@ -68,7 +73,7 @@ Result<PhysAddr> Core::preserve_domain(Domain& domain) {
   record.top_table_phys = saved.top.value;
   record.top_level = saved.top_level;
   record.vasz = saved.iova_bits;
-  record.sign_extend = saved.sign_extend;
+  record.sign_extend = saved.extent == pt::IovaExtent::SignExtended ? 1 : 0;
   auto& attest = x_outgoing.domain_attests.at(attest_at);
   attest.record_phys = record_at.value;
   attest.format = static_cast<u32>(domain.x_config.format);

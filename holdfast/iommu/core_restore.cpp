@@ -59,7 +59,7 @@ pt::SavedTable saved_table(const IncomingDomain& incoming) {
   return {.top = PhysAddr(incoming.record.top_table_phys),
           .top_level = static_cast<u8>(incoming.record.top_level),
           .iova_bits = incoming.attest.iova_bits,
-          .sign_extend = incoming.record.sign_extend,
+          .extent = incoming.record.sign_extend != 0 ? pt::IovaExtent::SignExtended : pt::IovaExtent::Lower,
           .table_count = incoming.attest.table_count,
           .checksum = incoming.attest.checksum_root};
 }

@@ -4,6 +4,8 @@
 // Threads and failure: the implementer's (both may sleep).
 #pragma once
 
+#include <span>
+
 #include "holdfast/base/result.hpp"
 
 namespace holdfast {
@@ -16,6 +18,21 @@ class BlockSink {
   /// Of a block that is not in the set: no effect.
   virtual void unpreserve(Block block) = 0;
   [[nodiscard]] virtual bool contains(Block block) const = 0;
+
+  /// Blocks of 2^order pages at each of @p starts, all or none. An implementer that can do better than one by one
+  /// does. Errors: as preserve().
+  virtual Status preserve(std::span<const PhysAddr> starts, unsigned order) {
+    for (std::size_t i = 0; i < starts.size(); ++i) {
+      const Status status = preserve(Block{starts[i], order});
+      if (status.ok()) continue;
+      unpreserve(starts.first(i), order);
+      return status;
+    }
+    return {};
+  }
+  virtual void unpreserve(std::span<const PhysAddr> starts, unsigned order) {
+    for (const PhysAddr start : starts) unpreserve(Block{start, order});
+  }
 
  protected:
   ~BlockSink() = default;

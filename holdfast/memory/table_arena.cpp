@@ -8,20 +8,11 @@
 
 namespace holdfast {
 
-namespace {
-
-constexpr u64 all_free = ~u64{0};
-
-}  // namespace
-
-TableArena::TableArena(Memory& memory, TableMode mode)
-    : x_memory(memory), x_mode(mode), x_blocks(memory.heap), x_free(memory.heap) {
-  static_assert(pages_per_block == 64, "one bit per page in one word");
-}
+TableArena::TableArena(Memory& memory, TableMode mode, unsigned table_order)
+    : x_memory(memory), x_mode(mode), x_table_order(table_order), x_blocks(memory.heap), x_rooms(memory.heap) {}
 
 TableArena::~TableArena() {
-  cancel_reserved();
-  verify_invariant(x_mode == TableMode::Arena || x_pages == 0, "page-table pages were left behind");
+  verify_invariant(x_mode == TableMode::Arena || x_tables == 0, "page-table pages were left behind");
   for (const Block& block : x_blocks) x_memory.buddy.release(block.start, block.order);
 }
 
@@ -38,134 +29,141 @@ std::size_t TableArena::find_block(PhysAddr page) const {
   return x_last = index;
 }
 
-u64 TableArena::unused_pages() const {
-  return x_mode == TableMode::Page ? x_spare_pages : x_blocks.size() * pages_per_block - x_pages;
+/// @p tables is 0 for a top of its own size.
+Status TableArena::add_block(unsigned order, u32 tables) {
+  Status room_for_one = x_blocks.reserve(x_blocks.size() + 1);
+  if (room_for_one.ok()) room_for_one = x_rooms.reserve(x_rooms.size() + 1);
+  const Result<PhysAddr> start =
+      room_for_one.ok() ? x_memory.buddy.allocate(order) : Result<PhysAddr>(room_for_one.error());
+  if (start.ok()) insert_block({*start, order}, tables);
+  x_blocks.shrink_to_fit();  // a failure leaves no trace
+  x_rooms.shrink_to_fit();
+  return start.code() == Code::Ok ? Status() : Status(start.code());
 }
 
-Status TableArena::add_blocks(u64 count) {
-  // Larger arrays stand beside the old ones until nothing can fail any more: a failure leaves no trace.
-  const std::size_t size = x_blocks.size() + count;
-  const bool grows = size > x_blocks.capacity();
-  Vec<Block> blocks(x_memory.heap);
-  Vec<u64> free(x_memory.heap);
-  if (grows) {
-    TRY(blocks.reserve(size));
-    TRY(free.reserve(size));
-  }
-  u64 chain = 0;
-  for (u64 i = 0; i < count; ++i) {
-    const auto start = x_memory.buddy.allocate(block_order);
-    if (!start.ok()) {
-      while (chain != 0)
-        x_memory.buddy.release(PhysAddr(std::exchange(chain, x_memory.frames.at(PhysAddr(chain)).link)), block_order);
-      return start.error();
-    }
-    x_memory.frames.at(*start).link = std::exchange(chain, start->value);
-  }
-  if (grows) {
-    for (const Block& block : x_blocks) MUST(blocks.push_back(block), "room was reserved");
-    for (const u64 pages : x_free) MUST(free.push_back(pages), "room was reserved");
-    x_blocks = std::move(blocks);
-    x_free = std::move(free);
-  }
-  while (chain != 0) {
-    const PhysAddr start(chain);
-    chain = std::exchange(x_memory.frames.at(start).link, 0);
-    insert_block(start);
-  }
-  x_blocks.shrink_to_fit();
-  x_free.shrink_to_fit();
-  return {};
-}
-
-void TableArena::insert_block(PhysAddr start) {
-  const auto above = std::upper_bound(x_blocks.begin(), x_blocks.end(), start,
-                                      [](PhysAddr address, const Block& block) { return address < block.start; });
+void TableArena::insert_block(Block block, u32 tables) {
+  const auto above = std::upper_bound(x_blocks.begin(), x_blocks.end(), block.start,
+                                      [](PhysAddr address, const Block& known) { return address < known.start; });
   const auto index = static_cast<std::size_t>(above - x_blocks.begin());
-  MUST(x_blocks.insert(index, {start, block_order}), "room was reserved");
-  MUST(x_free.insert(index, all_free), "room was reserved");
+  Room room;
+  room.tables = tables;
+  for (u32 i = 0; i < tables; ++i) room.free[i / 64] |= u64{1} << i % 64;
+  MUST(x_blocks.insert(index, block), "room was reserved");
+  MUST(x_rooms.insert(index, room), "room was reserved");
+  x_unused += tables;
   x_hint = std::min(x_hint, index);
+}
+
+/// Blocks about as large as what is there already: their number grows with the logarithm, and then by 2 MiB.
+Status TableArena::add_blocks(u64 missing) {
+  while (missing != 0) {
+    const u64 wanted = std::max(missing, (x_tables + x_unused) / 2) << x_table_order;
+    unsigned order = std::min<unsigned>(static_cast<unsigned>(std::bit_width(wanted)) - 1, max_block_order);
+    Status status = add_block(order, 1u << (order - x_table_order));
+    while (!status.ok() && order > x_table_order) {
+      --order;
+      status = add_block(order, 1u << (order - x_table_order));
+    }
+    if (!status.ok()) {
+      drop_empty_blocks();  // those of this call: others have been given back when they became empty
+      return status;
+    }
+    missing -= std::min<u64>(missing, u64{1} << (order - x_table_order));
+  }
+  return {};
 }
 
 void TableArena::drop_block(std::size_t index) {
   const Block block = x_blocks[index];
+  x_unused -= x_rooms[index].tables - x_rooms[index].used;
   x_blocks.erase(index);
-  x_free.erase(index);
+  x_rooms.erase(index);
   x_hint = std::min(x_hint, index);
   x_memory.buddy.release(block.start, block.order);
 }
 
-Status TableArena::add_spares(u64 count) {
-  for (u64 i = 0; i < count; ++i) {
-    const auto page = x_memory.buddy.allocate(0);
-    if (!page.ok()) {
-      drop_surplus();
-      return page.error();
-    }
-    x_memory.frames.at(*page).link = x_spare.value;
-    x_spare = *page;
-    ++x_spare_pages;
-  }
-  return {};
-}
-
-PhysAddr TableArena::take_spare() {
-  const PhysAddr page = x_spare;
-  Frame& frame = x_memory.frames.at(page);
-  x_spare = PhysAddr(std::exchange(frame.link, 0));
-  --x_spare_pages;
-  return page;
-}
-
-void TableArena::drop_surplus() {
-  if (x_mode == TableMode::Page) {
-    while (x_spare_pages > x_reserved) x_memory.buddy.release(take_spare(), 0);
-    return;
-  }
+void TableArena::drop_empty_blocks() {
   for (std::size_t i = x_blocks.size(); i-- != 0;)
-    if (x_free[i] == all_free && unused_pages() - pages_per_block >= x_reserved) drop_block(i);
+    if (x_rooms[i].tables != 0 && x_rooms[i].used == 0) drop_block(i);
 }
 
-Status TableArena::reserve(u64 pages) {
-  const u64 wanted = x_reserved + pages;
-  const u64 missing = wanted - std::min(wanted, unused_pages());
-  if (missing != 0)
-    TRY(x_mode == TableMode::Page ? add_spares(missing) : add_blocks(div_ceil(missing, pages_per_block)));
-  x_reserved = wanted;
-  return {};
+PhysAddr TableArena::take_from_blocks() {
+  while (x_rooms[x_hint].used == x_rooms[x_hint].tables) ++x_hint;
+  Room& room = x_rooms[x_hint];
+  std::size_t word = 0;
+  while (room.free[word] == 0) ++word;
+  const u64 index = word * 64 + static_cast<unsigned>(std::countr_zero(room.free[word]));
+  room.free[word] &= room.free[word] - 1;
+  ++room.used;
+  --x_unused;
+  return x_blocks[x_hint].start + (index << (page_lg2 + x_table_order));
 }
 
-PhysAddr TableArena::allocate_reserved() {
-  verify_invariant(x_reserved != 0, "took a table page that was not reserved");
-  --x_reserved;
-  ++x_pages;
-  if (x_mode == TableMode::Page) return take_spare();
-  while (x_free[x_hint] == 0) ++x_hint;
-  const auto bit = static_cast<unsigned>(std::countr_zero(x_free[x_hint]));
-  x_free[x_hint] &= ~(u64{1} << bit);
-  return x_blocks[x_hint].start + bit * page_size_bytes;
+Result<TablePages> TableArena::take(u64 count) {
+  TablePages pages(x_memory.frames);
+  if (x_mode == TableMode::Page) {
+    for (u64 i = 0; i < count; ++i) {
+      const auto page = x_memory.buddy.allocate(x_table_order);
+      if (!page.ok()) {
+        while (!pages.empty()) x_memory.buddy.release(pages.pop(), x_table_order);
+        return page.error();
+      }
+      pages.push(*page);
+    }
+  } else {
+    if (count > x_unused) TRY(add_blocks(count - x_unused));
+    for (u64 i = 0; i < count; ++i) pages.push(take_from_blocks());
+  }
+  x_tables += count;
+  return pages;
 }
 
-void TableArena::cancel_reserved() {
-  x_reserved = 0;
-  drop_surplus();
+void TableArena::give_back(TablePages&& pages) {
+  while (!pages.empty()) release(pages.pop());
 }
 
-Result<PhysAddr> TableArena::allocate() {
-  TRY(reserve(1));
-  return allocate_reserved();
-}
-
-void TableArena::release(PhysAddr page) {
-  --x_pages;
-  if (x_mode == TableMode::Page) return x_memory.buddy.release(page, 0);
-  const std::size_t index = find_block(page);
-  verify_invariant(index < x_blocks.size() && page.is_aligned(page_size_bytes), "released a page of another arena");
-  const u64 bit = u64{1} << ((page - x_blocks[index].start) >> page_lg2);
-  verify_invariant((x_free[index] & bit) == 0, "released a table page twice");
-  x_free[index] |= bit;
+void TableArena::release(PhysAddr table) {
+  --x_tables;
+  if (x_mode == TableMode::Page) return x_memory.buddy.release(table, x_table_order);
+  const std::size_t index = find_block(table);
+  verify_invariant(index < x_blocks.size() && table.is_aligned(page_size_bytes << x_table_order),
+                   "released a page of another arena");
+  Room& room = x_rooms[index];
+  const u64 at = (table - x_blocks[index].start) >> (page_lg2 + x_table_order);
+  const u64 bit = u64{1} << at % 64;
+  verify_invariant(at < room.tables && (room.free[at / 64] & bit) == 0, "released a table page twice");
+  room.free[at / 64] |= bit;
+  --room.used;
+  ++x_unused;
   x_hint = std::min(x_hint, index);
-  if (x_free[index] == all_free && unused_pages() - pages_per_block >= x_reserved) drop_block(index);
+  if (room.used == 0) drop_block(index);
+}
+
+void TableArena::release(std::span<const PhysAddr> tables) {
+  for (const PhysAddr table : tables) release(table);
+}
+
+Result<PhysAddr> TableArena::take_top(unsigned order) {
+  if (order == x_table_order) {
+    TRY_ASSIGN(TablePages pages, take(1));
+    return pages.pop();
+  }
+  if (x_mode == TableMode::Page) {
+    TRY_ASSIGN(const PhysAddr top, x_memory.buddy.allocate(order));
+    ++x_tables;
+    return top;
+  }
+  TRY(add_block(order, 0));
+  ++x_tables;
+  const auto top = std::find_if(x_rooms.begin(), x_rooms.end(), [](const Room& room) { return room.tables == 0; });
+  return x_blocks[static_cast<std::size_t>(top - x_rooms.begin())].start;
+}
+
+void TableArena::release_top(PhysAddr top, unsigned order) {
+  if (order == x_table_order) return release(top);
+  --x_tables;
+  if (x_mode == TableMode::Page) return x_memory.buddy.release(top, order);
+  drop_block(find_block(top));
 }
 
 Status TableArena::preserve(BlockSink& sink) {

@@ -3,6 +3,7 @@
 
 #include "holdfast/pt/arm_stage1.hpp"
 #include "holdfast/pt/arm_stage2.hpp"
+#include "holdfast/pt/format_conformance.hpp"
 #include "holdfast/pt/format_test_support.hpp"
 
 namespace holdfast::pt {
@@ -12,6 +13,8 @@ using Stage1 = testing::Types<ArmStage1Granule4K, ArmStage1Granule16K, ArmStage1
 using Stage2 = testing::Types<ArmStage2Granule4K, ArmStage2Granule16K, ArmStage2Granule64K>;
 using Both = testing::Types<ArmStage1Granule4K, ArmStage1Granule16K, ArmStage1Granule64K, ArmStage2Granule4K,
                             ArmStage2Granule16K, ArmStage2Granule64K>;
+INSTANTIATE_TYPED_TEST_SUITE_P(Arm, FormatConformance, Both);
+
 template <class F>
 class ArmTest : public testing::Test {};
 TYPED_TEST_SUITE(ArmTest, Both);
@@ -136,10 +139,6 @@ TYPED_TEST(ArmTest, LeavesReadBack) {
     if (only(features, F::features)) test::expect_leaves_read_back<F>(features);
   }
 }
-
-TYPED_TEST(ArmTest, LeavesAdvance) { test::expect_leaves_advance<TypeParam>(); }
-
-TYPED_TEST(ArmTest, TablesReadBack) { test::expect_tables_read_back<TypeParam>(); }
 
 TYPED_TEST(ArmTest, ReadsTypesAsHardwareDoes) {
   using F = TypeParam;

@@ -1,221 +1,414 @@
-// The engine: RadixTable<F>, a live table of format F. The contract is Table's (table.hpp).
+// The engine: RadixTable<F, P>, a live table of format F under concurrency policy P. The contract is Table's.
 //
-// map() walks the range twice with the same code for choosing leaves: first it looks for collisions and counts the
-// tables that are missing, exactly; then, with that many pages reserved, it writes, and nothing can fail. A table that
-// is not linked yet is filled with plain stores and linked by one hw_store; everything else that hardware can reach is
-// written by hw_store, entry by entry.
+// Reading order: this file, then engine_map.hpp, engine_unmap.hpp, engine_cut.hpp, engine_dirty.hpp, engine_top.hpp.
+// walk.hpp holds what live and incoming tables share.
+//
+// Concurrency
+//
+//   Exclusive. One thread at a time changes the table; readers of ranges that are not being changed may run beside it,
+//   as hardware does. Frame::live of every table but the top says how many of its items are not empty, so a covered
+//   table that is full leaves the tree without being looked at.
+//
+//   Shared, which is Linux's contract. The caller holds range locks: two threads never change addresses of one range at
+//   the same time, and lookup() and read_dirty() of a range exclude changes of it. Threads of disjoint ranges share the
+//   tables above them. An empty slot is taken by compare-and-exchange; who comes second gives its tables back and goes
+//   on in the other's. A table is taken out only by a change that covers all it maps, so nobody else can be inside.
+//   Where tables are not coherent, the winner flushes the slot and then sets the format's software bit; who meets a
+//   table item without that bit flushes the slot itself before relying on it. The top and its height are one word; it
+//   grows under the table's spinlock, and hardware is told before anybody can map into the new part.
+//   Leaves are plain 8-byte stores: only the owner of the range writes them.
+//
+// map() goes over the range twice with the same code for choosing leaves: first it looks for collisions and counts the
+// tables that are missing; then, with that many pages in hand, it writes, and nothing can fail. A table that is not
+// linked yet is filled with plain stores and linked by one store; everything else that hardware can reach is written by
+// hw_store or, in runs, by a kernel that keeps items whole.
 #pragma once
 
 #include "holdfast/pt/digest.hpp"
+#include "holdfast/pt/policy.hpp"
 #include "holdfast/pt/run_cursor.hpp"
 #include "holdfast/pt/table.hpp"
 #include "holdfast/pt/walk.hpp"
 
 namespace holdfast::pt {
 
-template <PageTableFormat F>
+/// Index of the lowest set bit; 64 when there is none.
+[[nodiscard]] inline unsigned low_bit(u64 value) { return static_cast<unsigned>(std::countr_zero(value)); }
+/// floor(log2(value)), value != 0.
+[[nodiscard]] inline unsigned floor_lg2(u64 value) { return static_cast<unsigned>(std::bit_width(value)) - 1; }
+
+template <PageTableFormat F, class P>
 class RadixTable final : public Table {
  public:
-  static Result<Table*> create(Memory& memory, const TableConfig& config);
+  static Result<Table*> create(Memory& memory, const TableConfig& config, TopObserver* observer);
 
   Status map(Iova iova, std::span<const PhysRange> runs, Prot prot, Gather& gather, Iova* first_collision) override;
   Result<u64> unmap(Iova iova, u64 length, Gather& gather) override;
+  Status cut(Iova boundary, Gather& gather) override;
+  Status read_dirty(IovaRange range, DirtyRead how, const DirtyBitmap* bitmap, Gather& gather) override;
 
   Result<Translation> lookup(Iova iova) const override;
+  void lookup(std::span<const Iova> iovas, std::span<Translation> to) const override;
   Visit visit_leaves(LeafVisitor& visitor) const override;
   Visit visit_tables(TableVisitor& visitor) const override;
 
-  PhysAddr top() const override { return x_top; }
+  Tree tree() const override;
   const TableConfig& config() const override { return x_config; }
-  u64 table_count() const override { return x_tables; }
+  u64 table_count() const override { return P::read(x_tables); }
   const TableArena& arena() const override { return x_arena; }
 
-  Result<SavedTable> preserve(BlockSink& sink) override;
+  Status preserve(BlockSink& sink) override;
   void unpreserve(BlockSink& sink) override;
-  bool preserved() const override { return x_preserved; }
+  bool preserved() const override { return P::read(x_preserved); }
+  SavedTable saved() const override;
 
  private:
   friend class holdfast::Heap;
 
   /// Whether hardware can already reach a table that is being written.
   enum class Reach : u8 { Private, Live };
+  /// Leaves of one size, one after the other; bytes 0: none.
+  struct LeafRun {
+    unsigned size_lg2 = 0;
+    u64 bytes = 0;
+  };
   struct Plan {
     u64 tables = 0;
-    Iova collision;
+    u64 collision = 0;
+  };
+  struct Writing {
+    u64 attributes;
+    TablePages& pages;
+    Gather& gather;
   };
 
-  RadixTable(Memory& memory, const TableConfig& config)
-      : x_memory(memory), x_config(config), x_arena(memory, config.mode) {}
+  RadixTable(Memory& memory, const TableConfig& config, TopObserver* observer);
   ~RadixTable() = default;
 
-  static Status check(const TableConfig& config);
+  static Status check(const TableConfig& config, const TopObserver* observer);
   void free_table(PhysAddr page) override;
   void dispose() override;
 
-  [[nodiscard]] unsigned top_level() const { return x_config.levels - 1u; }
-  [[nodiscard]] u64 last_iova() const { return (u64{1} << x_config.iova_bits) - 1; }
+  // The top: a page address with its level in the low bits, so that both change at once.
+  [[nodiscard]] static u64 pack(PhysAddr top, unsigned level) { return top.value | level; }
+  [[nodiscard]] Tree tree_of(u64 packed_top) const;
+
   [[nodiscard]] u64* words(PhysAddr page) const {
     x_memory.touches.table();
-    return x_memory.map.at<u64>(page);
+    return reinterpret_cast<u64*>(x_base + page.value);
   }
+  /// An item as the format knows it, without the bits of encryption.
+  [[nodiscard]] u64 load(const u64* slot) const { return hw_load(slot) & ~x_config.encryption; }
   [[nodiscard]] auto follow() const {
     return [this](PhysAddr page, unsigned) -> const u64* { return words(page); };
   }
-  void store(u64* where, u64 entry, Reach reach) {
-    if (reach == Reach::Private)
-      *where = entry;
-    else
-      hw_store(x_memory.world, where, entry);
+  [[nodiscard]] u64 table_item(PhysAddr page, unsigned level) const {
+    return F::table(page, level) | x_config.encryption | x_table_bits;
+  }
+  void flush(const u64* first, u64 count) const {
+    if (!x_config.coherent) x_memory.world.flush_cache(first, count * sizeof(u64));
+  }
+  void store(u64* slot, u64 item, Reach reach) {
+    if (reach == Reach::Private) {
+      *slot = item;
+    } else {
+      hw_store(x_memory.world, slot, item);
+      flush(slot, 1);
+    }
+  }
+  /// words[i] = first + i * step.
+  void fill(u64* slot, u64 count, u64 first, u64 step, Reach reach);
+  void count_items(PhysAddr page, u64 added) {
+    if constexpr (P::counts_items) {
+      u16& live = x_memory.frames.at(page).live;
+      live = static_cast<u16>(live + added);
+    }
+  }
+  /// Relies on a Table item that another thread may have just linked: it must be in memory.
+  void rely_on(u64* slot, u64 item) const {
+    if constexpr (!P::counts_items && F::flushed_bit != 0)
+      if (!x_config.coherent && (item & F::flushed_bit) == 0) flush(slot, 1);
   }
 
   // engine_map.hpp
-  [[nodiscard]] Status check_runs(Iova iova, std::span<const PhysRange> runs, u64& total) const;
-  [[nodiscard]] bool leaf_fits(unsigned level, u64 iova, u64 bytes, const RunCursor& runs) const;
-  Status plan(const u64* table, unsigned level, u64 iova, u64 last, RunCursor& runs, Plan& plan) const;
-  Status plan_pages(const u64* table, u64 iova, u64 last, RunCursor& runs, Plan& plan) const;
-  [[nodiscard]] bool find_any_leaf(PhysAddr page, unsigned level, u64 base, Iova& found) const;
-  void write(u64* table, unsigned level, u64 iova, u64 last, RunCursor& runs, Prot prot, Reach reach, Gather& gather);
-  void write_pages(u64* table, u64 iova, u64 last, RunCursor& runs, Prot prot, Reach reach);
-  void write_new_table(u64* slot, unsigned level, u64 iova, u64 last, RunCursor& runs, Prot prot, Reach reach,
-                       Gather& gather);
-  void write_leaf(u64* slot, unsigned level, u64 iova, RunCursor& runs, Prot prot, Reach reach, Gather& gather);
+  [[nodiscard]] Status check_runs(std::span<const PhysRange> runs, u64& total) const;
+  [[nodiscard]] Result<u64> attributes_of(Prot prot) const;
+  [[nodiscard]] Status map_runs(Iova iova, u64 iova_last, std::span<const PhysRange> runs, u64 attributes, Gather& gather,
+                  Iova* first_collision);
+  [[nodiscard]] bool map_page(Iova iova, PhysAddr address, u64 attributes);
+  [[nodiscard]] LeafRun leaves_at(unsigned level, u64 inside, u64 last, const RunCursor& runs) const;
+  Status plan(const u64* table, unsigned level, const Tree& tree, u64 inside, u64 last, RunCursor& runs,
+              Plan& plan) const;
+  Status plan_leaves(const u64* table, unsigned level, const Tree& tree, u64 inside, u64 bytes, Plan& plan) const;
+  [[nodiscard]] bool find_any_leaf(const Tree& tree, PhysAddr page, unsigned level, u64 base, u64& found) const;
+  void write(PhysAddr page, unsigned level, const Tree& tree, u64 inside, u64 last, RunCursor& runs, Writing& writing,
+             Reach reach);
+  void write_leaves(PhysAddr page, unsigned level, const Tree& tree, u64 inside, const LeafRun& leaves,
+                    RunCursor& runs, Writing& writing, Reach reach);
+  void store_leaves(u64* slot, unsigned level, const LeafRun& leaves, PhysAddr address, u64 attributes, Reach reach);
+  void replace_tables(u64* slot, unsigned level, const Tree& tree, u64 inside, const LeafRun& leaves,
+                      PhysAddr address, Writing& writing);
+  [[nodiscard]] bool write_new_table(PhysAddr parent, u64* slot, unsigned level, const Tree& tree, u64 inside, u64 last,
+                                     RunCursor& runs, Writing& writing, Reach reach);
+  [[nodiscard]] PhysAddr take_table(TablePages& pages);
+  void recycle(PhysAddr page, unsigned level, const Tree& tree, TablePages& pages);
 
   // engine_unmap.hpp
   struct Erasure {
     Gather& gather;
+    Gather::Levels levels;
     u64 bytes = 0;
   };
-  [[nodiscard]] bool erase(u64* table, unsigned level, u64 iova, u64 last, Erasure& erasure);
-  [[nodiscard]] bool erase_child(u64* slot, unsigned level, u64 iova, u64 last, Erasure& erasure);
-  [[nodiscard]] static bool is_full(const u64* table);
+  [[nodiscard]] bool erase(PhysAddr page, unsigned level, const Tree& tree, u64 inside, u64 last, Erasure& erasure);
+  [[nodiscard]] bool erase_pages(PhysAddr page, const Tree& tree, u64 inside, u64 last, Erasure& erasure);
+  [[nodiscard]] bool erase_child(PhysAddr page, u64* slot, unsigned level, const Tree& tree, u64 inside, u64 last,
+                                 Erasure& erasure);
+  [[nodiscard]] bool is_full(PhysAddr page, unsigned level, u8& leaf_levels) const;
   void retire(PhysAddr page, Gather& gather);
+  void retire_subtree(PhysAddr page, unsigned level, Gather& gather);
+
+  // engine_cut.hpp
+  struct Crossing;
+  struct Piece;
+  [[nodiscard]] bool find_crossing(u64 boundary, const Tree& tree, Crossing& crossing) const;
+  [[nodiscard]] Result<Piece> next_piece(const Crossing& crossing, const Tree& tree, u64 inside, u64& tables) const;
+  [[nodiscard]] PhysAddr build_piece(const Crossing& crossing, const Tree& tree, const Piece& piece, Writing& writing);
+  [[nodiscard]] bool exchange_piece(const Crossing& crossing, const Tree& tree, const Piece& piece, Writing& writing);
+
+  // engine_dirty.hpp
+  struct DirtyScan;
+  void clean(u64* slot, u64 which, DirtyScan& scan);
+  void scan_dirty(PhysAddr page, unsigned level, const Tree& tree, u64 inside, u64 last, DirtyScan& scan);
+  void scan_dirty_pages(PhysAddr page, const Tree& tree, u64 inside, u64 last, DirtyScan& scan);
+  void scan_dirty_leaf(u64* slot, unsigned level, unsigned size_lg2, const Tree& tree, u64 inside, u64 last,
+                       DirtyScan& scan);
+
+  // engine_top.hpp
+  [[nodiscard]] Status take_tables(u64 count, TablePages& pages);
+  void give_back(TablePages& pages);
+  [[nodiscard]] unsigned top_level_for(u64 first, u64 last, std::span<const PhysRange> runs, const Tree& now) const;
+  Status grow(u64 first, u64 last, std::span<const PhysRange> runs, Tree& tree);
+  void abandon_growth(const Tree& tree, unsigned old_level, TablePages& pages);
+  [[nodiscard]] bool publish(u64 before, const Tree& grown);
 
   Status preserve_pages(BlockSink& sink);
   void unpreserve_pages(BlockSink& sink, u64 count);
-  [[nodiscard]] u64 checksum() const;
 
   Memory& x_memory;
+  std::byte* x_base;
+  const WordKernels* x_kernels;
   TableConfig x_config;
+  u64 x_sizes[6] = {};   // leaf sizes that may be used, by level
+  u64 x_table_bits = 0;  // of every Table item: flushed, where nobody else can meet it before it is
+  TopObserver* x_observer;
+  typename P::Lock x_lock;  // of x_arena, and of growing
   TableArena x_arena;
-  PhysAddr x_top;
+  u64 x_top = 0;
   u64 x_tables = 0;   // in the tree
   u64 x_retired = 0;  // out of the tree, in a gather
   bool x_preserved = false;
 };
 
-template <PageTableFormat F>
-Status RadixTable<F>::check(const TableConfig& config) {
-  if (config.levels < F::min_levels || config.levels > F::max_levels) return Code::Invalid;
-  if (!is_valid_width(config.levels, config.iova_bits)) return Code::Invalid;
-  if (config.phys_bits < 32 || config.phys_bits > F::max_phys_bits) return Code::Invalid;
-  if ((config.page_sizes & ~F::leaf_sizes) != 0 || (config.page_sizes & page_size_bytes) == 0) return Code::Invalid;
-  return {};
+template <PageTableFormat F, class P>
+RadixTable<F, P>::RadixTable(Memory& memory, const TableConfig& config, TopObserver* observer)
+    : x_memory(memory),
+      x_base(memory.map.bytes(PhysAddr(0))),
+      x_kernels(&memory.world.word_kernels()),
+      x_config(config),
+      x_observer(observer),
+      x_lock(memory.world, LockRank::PageTable),
+      x_arena(memory, config.mode, table_order<F>) {
+  for (unsigned level = 0; level < F::max_levels; ++level) x_sizes[level] = F::leaf_sizes(level) & config.page_sizes;
+  if (P::counts_items && !config.coherent) x_table_bits = F::flushed_bit;
 }
 
-template <PageTableFormat F>
-Result<Table*> RadixTable<F>::create(Memory& memory, const TableConfig& config) {
-  TRY(check(config));
-  TRY_ASSIGN(auto* table, memory.heap.create<RadixTable>(memory, config));
-  auto top = table->x_arena.allocate();
+template <PageTableFormat F, class P>
+Status RadixTable<F, P>::check(const TableConfig& config, const TopObserver* observer) {
+  if (config.levels == 0 || config.levels > F::max_levels || !F::supports(config.extent)) return Code::Invalid;
+  if (config.phys_bits < 32 || config.phys_bits > F::max_phys_bits) return Code::Invalid;
+  u64 sizes = 0;
+  for (unsigned level = 0; level < F::max_levels; ++level) sizes |= F::leaf_sizes(level);
+  if ((config.page_sizes & ~sizes) != 0 || (config.page_sizes >> F::granule_lg2 & 1) == 0) return Code::Invalid;
+  if (!only(config.features, F::features) || (!config.coherent && F::flushed_bit == 0)) return Code::Invalid;
+  if (config.dynamic_top) {
+    // It grows one table at a time, so what it has must decode whole tables.
+    if (!F::dynamic_top || observer == nullptr || config.extent != IovaExtent::Lower) return Code::Invalid;
+    return F::is_valid_shape(F::max_levels, config.iova_bits) || reaches<F>(F::max_levels, config.iova_bits)
+               ? Status()
+               : Status(Code::Invalid);
+  }
+  return F::is_valid_shape(config.levels, config.iova_bits) ? Status() : Status(Code::Invalid);
+}
+
+template <PageTableFormat F, class P>
+Result<Table*> RadixTable<F, P>::create(Memory& memory, const TableConfig& config, TopObserver* observer) {
+  TRY(check(config, observer));
+  TRY_ASSIGN(auto* table, (memory.heap.create<RadixTable>(memory, config, observer)));
+  const Tree shape = table->tree_of(pack(PhysAddr(0), config.levels - 1u));
+  const unsigned order = top_order<F>(shape.top_level, shape.iova_bits);
+  const auto top = table->x_arena.take_top(order);
   if (!top.ok()) {
     memory.heap.destroy(table);
     return top.error();
   }
-  table->x_top = *top;
+  std::fill_n(table->words(*top), (page_size_bytes << order) / sizeof(u64), u64{0});
+  table->flush(table->words(*top), (page_size_bytes << order) / sizeof(u64));
+  memory.frames.at(*top).live = 0;
+  table->x_top = pack(*top, config.levels - 1u);
   table->x_tables = 1;
-  std::fill_n(table->words(*top), entries_per_table, u64{0});
   return static_cast<Table*>(table);
 }
 
-template <PageTableFormat F>
-void RadixTable<F>::dispose() {
+template <PageTableFormat F, class P>
+Tree RadixTable<F, P>::tree_of(u64 packed_top) const {
+  const auto level = static_cast<u8>(packed_top & 7);
+  Tree tree{PhysAddr(packed_top & ~u64{7}), level, x_config.iova_bits, x_config.extent, x_config.encryption};
+  if (x_config.dynamic_top)
+    tree.iova_bits = static_cast<u8>(std::min<unsigned>(x_config.iova_bits, item_lg2<F>(level + 1u)));
+  return tree;
+}
+
+template <PageTableFormat F, class P>
+Tree RadixTable<F, P>::tree() const {
+  return tree_of(P::read(x_top));
+}
+
+template <PageTableFormat F, class P>
+void RadixTable<F, P>::dispose() {
   verify_invariant(!x_preserved, "destroyed a table that is preserved");
   verify_invariant(x_retired == 0, "destroyed a table before its gathers were completed");
   if (x_config.mode == TableMode::Page) {
     struct Release final : TableVisitor {
       explicit Release(TableArena& arena) : x_pages(arena) {}
-      Visit table(PhysAddr page, unsigned) override { return x_pages.release(page), Visit::Continue; }
+      Visit tables(std::span<const PhysAddr> pages, unsigned) override { return x_pages.release(pages), Visit::Continue; }
       TableArena& x_pages;
     } release(x_arena);
-    visit_tables_below<F, Order::ChildrenFirst>(x_top, top_level(), release, follow());
+    const Tree all = tree();
+    visit_lower_tables<F, Order::ChildrenFirst>(all, release, follow());
+    x_arena.release_top(all.top, top_order<F>(all.top_level, all.iova_bits));
   }
   x_memory.heap.destroy(this);
 }
 
-template <PageTableFormat F>
-Result<Translation> RadixTable<F>::lookup(Iova iova) const {
-  if (iova.value > last_iova()) return Code::OutOfRange;
-  return find_leaf<F>(x_top, top_level(), iova.value, follow());
+template <PageTableFormat F, class P>
+void RadixTable<F, P>::fill(u64* slot, u64 count, u64 first, u64 step, Reach reach) {
+  constexpr u64 worth_a_call = 8;
+  if (reach == Reach::Live && (traced || count < worth_a_call)) {
+    for (u64 i = 0; i < count; ++i) hw_store(x_memory.world, &slot[i], first + i * step);
+  } else {
+    x_kernels->fill(slot, count, first, step);
+  }
+  if (reach == Reach::Live) flush(slot, count);
 }
 
-template <PageTableFormat F>
-Visit RadixTable<F>::visit_leaves(LeafVisitor& visitor) const {
-  return visit_leaves_below<F>(x_top, top_level(), 0, visitor, follow());
+template <PageTableFormat F, class P>
+Result<Translation> RadixTable<F, P>::lookup(Iova iova) const {
+  const Tree tree = this->tree();
+  if (!tree.covers(iova.value, iova.value)) return Code::OutOfRange;
+  return find_leaf<F>(tree, iova, follow());
 }
 
-template <PageTableFormat F>
-Visit RadixTable<F>::visit_tables(TableVisitor& visitor) const {
-  return visit_tables_below<F, Order::ParentsFirst>(x_top, top_level(), visitor, follow());
+template <PageTableFormat F, class P>
+void RadixTable<F, P>::lookup(std::span<const Iova> iovas, std::span<Translation> to) const {
+  verify_invariant(to.size() == iovas.size(), "a batch lookup needs room for each answer");
+  const Tree tree = this->tree();
+  for (std::size_t i = 0; i < iovas.size(); i += LookupBatch<F>::size) {
+    const std::size_t count = std::min<std::size_t>(iovas.size() - i, LookupBatch<F>::size);
+    LookupBatch<F>::run(tree, iovas.subspan(i, count), to.subspan(i, count), follow());
+  }
 }
 
-template <PageTableFormat F>
-u64 RadixTable<F>::checksum() const {
+template <PageTableFormat F, class P>
+Visit RadixTable<F, P>::visit_leaves(LeafVisitor& visitor) const {
+  return pt::visit_leaves<F>(tree(), visitor, follow());
+}
+
+template <PageTableFormat F, class P>
+Visit RadixTable<F, P>::visit_tables(TableVisitor& visitor) const {
+  const Tree all = tree();
+  if (visitor.tables({&all.top, 1}, all.top_level) == Visit::Stop) return Visit::Stop;
+  return visit_lower_tables<F, Order::ParentsFirst>(all, visitor, follow());
+}
+
+template <PageTableFormat F, class P>
+SavedTable RadixTable<F, P>::saved() const {
+  const Tree all = tree();
   u64 sum = 0;
-  collect([&](PhysAddr page, unsigned level) { sum += table_digest(page, level, words(page), F::hardware_bits); });
-  return sum;
+  collect([&](PhysAddr page, unsigned level) {
+    sum += table_digest(page, level, {words(page), table_words<F>(all, level)}, F::hardware_bits);
+  });
+  return {.top = all.top,
+          .top_level = all.top_level,
+          .iova_bits = all.iova_bits,
+          .extent = all.extent,
+          .table_count = P::read(x_tables),
+          .checksum = sum,
+          .encryption = all.encryption};
 }
 
-template <PageTableFormat F>
-Status RadixTable<F>::preserve_pages(BlockSink& sink) {
+template <PageTableFormat F, class P>
+Status RadixTable<F, P>::preserve_pages(BlockSink& sink) {
+  const Tree all = tree();
+  const Block top{all.top, top_order<F>(all.top_level, all.iova_bits)};
+  TRY(sink.preserve(top));
   struct Preserve final : TableVisitor {
     explicit Preserve(BlockSink& set) : x_set(set) {}
-    Visit table(PhysAddr page, unsigned) override {
-      status = x_set.preserve({page, 0});
+    Visit tables(std::span<const PhysAddr> pages, unsigned) override {
+      status = x_set.preserve(pages, table_order<F>);
       if (!status.ok()) return Visit::Stop;
-      ++count;
+      count += pages.size();
       return Visit::Continue;
     }
     BlockSink& x_set;
     Status status;
     u64 count = 0;
   } preserve(sink);
-  if (visit_tables(preserve) == Visit::Stop) unpreserve_pages(sink, preserve.count);
+  if (visit_lower_tables<F, Order::ParentsFirst>(all, preserve, follow()) == Visit::Continue) return {};
+  unpreserve_pages(sink, preserve.count);
   return preserve.status;
 }
 
-template <PageTableFormat F>
-void RadixTable<F>::unpreserve_pages(BlockSink& sink, u64 count) {
-  collect([&](PhysAddr page, unsigned) {
-    if (count == 0) return;
-    --count;
-    sink.unpreserve({page, 0});
-  });
+/// The top, and the first @p count of the others.
+template <PageTableFormat F, class P>
+void RadixTable<F, P>::unpreserve_pages(BlockSink& sink, u64 count) {
+  struct Unpreserve final : TableVisitor {
+    Unpreserve(BlockSink& set, u64 most) : x_set(set), x_left(most) {}
+    Visit tables(std::span<const PhysAddr> pages, unsigned) override {
+      const std::size_t now = std::min<std::size_t>(x_left, pages.size());
+      x_set.unpreserve(pages.first(now), table_order<F>);
+      x_left -= now;
+      return x_left != 0 ? Visit::Continue : Visit::Stop;
+    }
+    BlockSink& x_set;
+    u64 x_left;
+  } unpreserve(sink, count);
+  const Tree all = tree();
+  if (count != 0) visit_lower_tables<F, Order::ParentsFirst>(all, unpreserve, follow());
+  sink.unpreserve({all.top, top_order<F>(all.top_level, all.iova_bits)});
 }
 
-template <PageTableFormat F>
-Result<SavedTable> RadixTable<F>::preserve(BlockSink& sink) {
+template <PageTableFormat F, class P>
+Status RadixTable<F, P>::preserve(BlockSink& sink) {
   if (x_preserved || x_retired != 0) return Code::Busy;
   TRY(x_config.mode == TableMode::Page ? preserve_pages(sink) : x_arena.preserve(sink));
-  x_preserved = true;
-  return SavedTable{.top = x_top,
-                    .top_level = static_cast<u8>(top_level()),
-                    .iova_bits = x_config.iova_bits,
-                    .sign_extend = 0,
-                    .table_count = x_tables,
-                    .checksum = checksum()};
+  P::write(x_preserved, true);
+  return {};
 }
 
-template <PageTableFormat F>
-void RadixTable<F>::unpreserve(BlockSink& sink) {
+template <PageTableFormat F, class P>
+void RadixTable<F, P>::unpreserve(BlockSink& sink) {
   verify_invariant(x_preserved, "unpreserved a table that is not preserved");
   if (x_config.mode == TableMode::Page)
-    unpreserve_pages(sink, x_tables);
+    unpreserve_pages(sink, x_tables - 1);
   else
     x_arena.unpreserve(sink);
-  x_preserved = false;
+  P::write(x_preserved, false);
 }
 
 }  // namespace holdfast::pt
 
+#include "holdfast/pt/engine_cut.hpp"    // IWYU pragma: export
+#include "holdfast/pt/engine_dirty.hpp"  // IWYU pragma: export
 #include "holdfast/pt/engine_map.hpp"    // IWYU pragma: export
+#include "holdfast/pt/engine_top.hpp"    // IWYU pragma: export
 #include "holdfast/pt/engine_unmap.hpp"  // IWYU pragma: export

@@ -1,176 +1,337 @@
-// Mapping, part of the engine (engine.hpp includes this): plan, then write. Both visit the same entries in the same
-// order and choose the same leaves, because both ask leaf_fits() at the same positions.
+// Mapping, part of the engine (engine.hpp includes this): plan, then write. Both visit the same items in the same order
+// and choose the same leaves, because both ask leaves_at() at the same positions.
 #pragma once
 
 #include "holdfast/pt/engine.hpp"
 
 namespace holdfast::pt {
 
-template <PageTableFormat F>
-Status RadixTable<F>::check_runs(Iova iova, std::span<const PhysRange> runs, u64& total) const {
-  if (runs.empty() || !iova.is_aligned(page_size_bytes)) return Code::Invalid;
+template <PageTableFormat F, class P>
+Status RadixTable<F, P>::check_runs(std::span<const PhysRange> runs, u64& total) const {
+  constexpr u64 granule = u64{1} << F::granule_lg2;
+  if (runs.empty()) return Code::Invalid;
   total = 0;
-  const u64 phys_last = (u64{1} << x_config.phys_bits) - 1;
+  const u64 phys_last = low_bits(x_config.phys_bits);
   for (const PhysRange& run : runs) {
-    if (run.size_bytes == 0 || !run.start.is_aligned(page_size_bytes) || run.size_bytes % page_size_bytes != 0)
-      return Code::Invalid;
+    if (run.size_bytes == 0 || !run.start.is_aligned(granule) || run.size_bytes % granule != 0) return Code::Invalid;
     const auto run_last = checked_last(run.start.value, run.size_bytes);
     if (!run_last || *run_last > phys_last) return Code::OutOfRange;
     const auto sum = checked_add(total, run.size_bytes);
     if (!sum) return Code::OutOfRange;
     total = *sum;
   }
-  const auto last = checked_last(iova.value, total);
-  return last && *last <= last_iova() ? Status() : Status(Code::OutOfRange);
+  return {};
 }
 
-template <PageTableFormat F>
-bool RadixTable<F>::leaf_fits(unsigned level, u64 iova, u64 bytes, const RunCursor& runs) const {
-  const u64 size = item_size(level);
-  return (x_config.page_sizes & size) != 0 && bytes == size && Iova(iova).is_aligned(size) &&
-         runs.contiguous() >= size && runs.address().is_aligned(size);
+template <PageTableFormat F, class P>
+Result<u64> RadixTable<F, P>::attributes_of(Prot prot) const {
+  TRY_ASSIGN(const u64 attributes, F::attributes_of(prot, x_config.features));
+  return allows(prot, Prot::Mmio) ? attributes : attributes | x_config.encryption;
 }
 
-template <PageTableFormat F>
-Status RadixTable<F>::plan_pages(const u64* table, u64 iova, u64 last, RunCursor& runs, Plan& plan) const {
-  runs.advance(last - iova + 1);
-  if (table == nullptr) return {};
-  for (u64 i = index_of(iova, 0); i <= index_of(last, 0); ++i) {
-    if (F::kind(table[i], 0) == EntryKind::Empty) continue;
-    plan.collision = Iova((iova & ~(item_size(1) - 1)) + (i << page_lg2));
+/// The common case, one smallest page whose tables are all there; false, and nothing is done, when it is not.
+template <PageTableFormat F, class P>
+bool RadixTable<F, P>::map_page(Iova iova, PhysAddr address, u64 attributes) {
+  constexpr u64 granule = u64{1} << F::granule_lg2;
+  const Tree tree = this->tree();
+  if (((iova.value | address.value) & (granule - 1)) != 0 || address.value > low_bits(x_config.phys_bits) ||
+      !tree.covers(iova.value, iova.value))
+    return false;
+  const u64 inside = tree.from(iova);
+  PhysAddr page = tree.top;
+  u64 index = inside >> item_lg2<F>(tree.top_level);
+  for (unsigned level = tree.top_level; level != 0; --level) {
+    u64* slot = &words(page)[index];
+    const u64 item = load(slot);
+    if (F::kind(item, level) != EntryKind::Table) return false;
+    rely_on(slot, item);
+    page = F::table_address(item);
+    index = inside >> item_lg2<F>(level - 1) & (items_per_table<F> - 1);
+  }
+  u64* slot = &words(page)[index];
+  if (hw_load(slot) != 0) return false;
+  store(slot, F::leaf(address, 0, F::granule_lg2, attributes), Reach::Live);
+  count_items(page, 1);
+  return true;
+}
+
+/// The largest leaves of @p level that begin here, as many as there are before a larger size fits; none where the level
+/// has no size that fits.
+template <PageTableFormat F, class P>
+auto RadixTable<F, P>::leaves_at(unsigned level, u64 inside, u64 last, const RunCursor& runs) const -> LeafRun {
+  const u64 sizes = x_sizes[level];
+  const u64 address = runs.address().value;
+  u64 bytes = std::min(runs.contiguous(), last - inside + 1);
+  const unsigned most = std::min(low_bit(inside | address), floor_lg2(bytes));
+  const u64 fitting = sizes & low_bits(most + 1);
+  if (fitting == 0) return {};
+  const unsigned size_lg2 = floor_lg2(fitting);
+  const u64 larger = sizes & ~low_bits(size_lg2 + 1);
+  if (larger != 0) {
+    const u64 next = larger & -larger;
+    const u64 beyond = inside & (next - 1);
+    if (beyond != 0 && ((inside ^ address) & (next - 1)) == 0) bytes = std::min(bytes, next - beyond);
+  }
+  return {size_lg2, bytes & ~low_bits(size_lg2)};
+}
+
+/// Leaves may be written to @p bytes from @p inside on: nothing is mapped there.
+template <PageTableFormat F, class P>
+Status RadixTable<F, P>::plan_leaves(const u64* table, unsigned level, const Tree& tree, u64 inside, u64 bytes,
+                                     Plan& plan) const {
+  const u64 first = index_of<F>(inside, level, tree.top_level);
+  const u64 count = bytes >> item_lg2<F>(level);
+  if (level == 0) {
+    const u64 free = x_kernels->find_set(&table[first], count);
+    if (free == count) return {};
+    plan.collision = inside + (free << F::granule_lg2);
     return Code::AddressInUse;
+  }
+  for (u64 i = 0; i < count; ++i) {
+    const u64 item = load(&table[first + i]);
+    const u64 here = inside + (i << item_lg2<F>(level));
+    switch (F::kind(item, level)) {
+      case EntryKind::Empty: continue;
+      case EntryKind::Leaf: plan.collision = here; return Code::AddressInUse;
+      case EntryKind::Table:
+        if (find_any_leaf(tree, F::table_address(item), level - 1, here, plan.collision)) return Code::AddressInUse;
+    }
   }
   return {};
 }
 
 /// @p table is null where it does not exist yet.
-template <PageTableFormat F>
-Status RadixTable<F>::plan(const u64* table, unsigned level, u64 iova, u64 last, RunCursor& runs,
-                           Plan& plan_so_far) const {
-  if (level == 0) return plan_pages(table, iova, last, runs, plan_so_far);
+template <PageTableFormat F, class P>
+Status RadixTable<F, P>::plan(const u64* table, unsigned level, const Tree& tree, u64 inside, u64 last,
+                              RunCursor& runs, Plan& plan_so_far) const {
+  if (table == nullptr && level == 0) {
+    runs.advance(last - inside + 1);
+    return {};
+  }
   for (;;) {
-    const u64 slot_last = std::min(last, item_last(iova, level));
-    const u64 bytes = slot_last - iova + 1;
-    const u64 entry = table != nullptr ? table[index_of(iova, level)] : 0;
-    const EntryKind kind = F::kind(entry, level);
-    if (kind == EntryKind::Leaf) {
-      plan_so_far.collision = Iova(iova);
-      return Code::AddressInUse;
-    }
-    if (leaf_fits(level, iova, bytes, runs)) {
-      if (kind == EntryKind::Table && find_any_leaf(F::table_address(entry), level - 1, iova, plan_so_far.collision))
-        return Code::AddressInUse;
+    const LeafRun leaves = leaves_at(level, inside, last, runs);
+    u64 bytes = leaves.bytes;
+    if (bytes != 0) {
+      if (table != nullptr) TRY(plan_leaves(table, level, tree, inside, bytes, plan_so_far));
       runs.advance(bytes);
     } else {
+      bytes = std::min(last, item_last<F>(inside, level)) - inside + 1;
+      const u64 item = table != nullptr ? load(&table[index_of<F>(inside, level, tree.top_level)]) : 0;
+      const EntryKind kind = F::kind(item, level);
+      if (kind == EntryKind::Leaf) {
+        plan_so_far.collision = inside;
+        return Code::AddressInUse;
+      }
       if (kind == EntryKind::Empty) ++plan_so_far.tables;
-      const u64* child = kind == EntryKind::Table ? words(F::table_address(entry)) : nullptr;
-      TRY(plan(child, level - 1, iova, slot_last, runs, plan_so_far));
+      const u64* child = kind == EntryKind::Table ? words(F::table_address(item)) : nullptr;
+      TRY(plan(child, level - 1, tree, inside, inside + (bytes - 1), runs, plan_so_far));
     }
-    if (slot_last == last) return {};
-    iova = slot_last + 1;
+    if (last - inside == bytes - 1) return {};
+    inside += bytes;
   }
 }
 
-template <PageTableFormat F>
-bool RadixTable<F>::find_any_leaf(PhysAddr page, unsigned level, u64 base, Iova& found) const {
+template <PageTableFormat F, class P>
+bool RadixTable<F, P>::find_any_leaf(const Tree& tree, PhysAddr page, unsigned level, u64 base,
+                                     u64& found) const {
   struct First final : LeafVisitor {
     Visit leaf(Iova from, const Translation&) override { return iova = from, Visit::Stop; }
     Iova iova;
   } first;
-  if (visit_leaves_below<F>(page, level, base, first, follow()) == Visit::Continue) return false;
-  found = first.iova;
+  if (visit_leaves_below<F>(tree, page, level, base, first, follow()) == Visit::Continue) return false;
+  found = tree.from(first.iova);
   return true;
 }
 
-template <PageTableFormat F>
-void RadixTable<F>::write_pages(u64* table, u64 iova, u64 last, RunCursor& runs, Prot prot, Reach reach) {
-  u64* slot = &table[index_of(iova, 0)];
-  for (u64 left = ((last - iova) >> page_lg2) + 1; left != 0;) {
-    const u64 pages = std::min(left, runs.contiguous() >> page_lg2);
-    const PhysAddr address = runs.address();
-    if (reach == Reach::Private)
-      for (u64 i = 0; i < pages; ++i) slot[i] = F::leaf(address + (i << page_lg2), 0, prot);
-    else
-      for (u64 i = 0; i < pages; ++i) hw_store(x_memory.world, &slot[i], F::leaf(address + (i << page_lg2), 0, prot));
-    runs.advance(pages << page_lg2);
-    slot += pages;
-    left -= pages;
+/// Leaves into slots of which none leads to a table.
+template <PageTableFormat F, class P>
+void RadixTable<F, P>::store_leaves(u64* slot, unsigned level, const LeafRun& leaves, PhysAddr address, u64 attributes,
+                                    Reach reach) {
+  const u64 items = items_of_leaf<F>(level, leaves.size_lg2);
+  // Items that only count upwards, within what one addition can say.
+  const bool alike = items != 1 && F::next_in_leaf(level) == 0;
+  for (u64 left = leaves.bytes; left != 0;) {
+    u64 bytes = alike ? u64{1} << leaves.size_lg2 : left;
+    if constexpr (F::linear_lg2 < 64) {
+      constexpr u64 limit = u64{1} << F::linear_lg2;
+      bytes = std::min(bytes, limit - (address.value & (limit - 1)));
+    }
+    const u64 step = alike ? 0 : F::advance(item_lg2<F>(level));
+    const u64 count = bytes >> item_lg2<F>(level);
+    fill(slot, count, F::leaf(address, level, leaves.size_lg2, attributes), step, reach);
+    slot += count;
+    address += bytes;
+    left -= bytes;
   }
 }
 
-template <PageTableFormat F>
-void RadixTable<F>::write_leaf(u64* slot, unsigned level, u64 iova, RunCursor& runs, Prot prot, Reach reach,
-                               Gather& gather) {
-  const u64 old = *slot;
-  store(slot, F::leaf(runs.address(), level, prot), reach);
-  runs.advance(item_size(level));
-  if (F::kind(old, level) != EntryKind::Table) return;
-  // An empty table left over from earlier unmaps: hardware may still remember it.
-  struct Retire final : TableVisitor {
-    Retire(RadixTable& owner, Gather& into) : x_owner(owner), x_into(into) {}
-    Visit table(PhysAddr page, unsigned) override { return x_owner.retire(page, x_into), Visit::Continue; }
-    RadixTable& x_owner;
-    Gather& x_into;
-  } retired(*this, gather);
-  visit_tables_below<F, Order::ParentsFirst>(F::table_address(old), level - 1, retired, follow());
-  gather.add_range({Iova(iova), item_size(level)});
+/// The same, where empty tables of earlier mappings may be in the way: they go to the gather.
+template <PageTableFormat F, class P>
+void RadixTable<F, P>::replace_tables(u64* slot, unsigned level, const Tree& tree, u64 inside, const LeafRun& leaves,
+                                      PhysAddr address, Writing& writing) {
+  const u64 items = items_of_leaf<F>(level, leaves.size_lg2);
+  for (u64 done = 0; done < leaves.bytes; done += u64{1} << leaves.size_lg2) {
+    u64 item = F::leaf(address + done, level, leaves.size_lg2, writing.attributes);
+    for (u64 i = 0; i < items; ++i, ++slot, item += F::next_in_leaf(level)) {
+      const u64 old = load(slot);
+      store(slot, item, Reach::Live);
+      if (F::kind(old, level) != EntryKind::Table) continue;
+      retire_subtree(F::table_address(old), level - 1, writing.gather);  // hardware may still remember it
+      const u64 here = inside + done + (i << item_lg2<F>(level));
+      writing.gather.add_range({tree.to(here), item_size<F>(level)}, {.leaves = 0, .tables = static_cast<u8>(1u << level)});
+    }
+  }
 }
 
-template <PageTableFormat F>
-void RadixTable<F>::write_new_table(u64* slot, unsigned level, u64 iova, u64 last, RunCursor& runs, Prot prot,
-                                    Reach reach, Gather& gather) {
-  const PhysAddr page = x_arena.allocate_reserved();
-  ++x_tables;
+template <PageTableFormat F, class P>
+void RadixTable<F, P>::write_leaves(PhysAddr page, unsigned level, const Tree& tree, u64 inside, const LeafRun& leaves,
+                                    RunCursor& runs, Writing& writing, Reach reach) {
+  u64* slot = &words(page)[index_of<F>(inside, level, tree.top_level)];
+  const u64 count = leaves.bytes >> item_lg2<F>(level);
+  u64 added = count;
+  if (level == 0 || reach == Reach::Private || x_kernels->find_set(slot, count) == count) {
+    store_leaves(slot, level, leaves, runs.address(), writing.attributes, reach);
+  } else {
+    for (u64 i = 0; i < count; ++i) added -= hw_load(&slot[i]) != 0 ? 1 : 0;
+    replace_tables(slot, level, tree, inside, leaves, runs.address(), writing);
+  }
+  count_items(page, added);
+  runs.advance(leaves.bytes);
+}
+
+template <PageTableFormat F, class P>
+PhysAddr RadixTable<F, P>::take_table(TablePages& pages) {
+  const PhysAddr page = pages.pop();
+  P::add(x_tables, 1);
+  if constexpr (P::counts_items) x_memory.frames.at(page).live = 0;
+  return page;
+}
+
+/// A subtree that hardware has never reached goes back to where it came from.
+template <PageTableFormat F, class P>
+void RadixTable<F, P>::recycle(PhysAddr page, unsigned level, const Tree& tree, TablePages& pages) {
+  struct Recycle final : TableVisitor {
+    Recycle(RadixTable& owner, TablePages& into) : x_owner(owner), x_into(into) {}
+    Visit tables(std::span<const PhysAddr> all, unsigned) override {
+      for (const PhysAddr one : all) x_into.push(one);
+      P::add(x_owner.x_tables, -u64{all.size()});
+      return Visit::Continue;
+    }
+    RadixTable& x_owner;
+    TablePages& x_into;
+  } recycling(*this, pages);
+  visit_tables_below<F, Order::ChildrenFirst>(tree, page, level, recycling, follow());
+  recycling.tables({&page, 1}, level);
+}
+
+/// Fills a table and then links it to @p slot of @p parent; false when another thread has linked one there meanwhile,
+/// and then nothing is changed.
+template <PageTableFormat F, class P>
+bool RadixTable<F, P>::write_new_table(PhysAddr parent, u64* slot, unsigned level, const Tree& tree, u64 inside,
+                                       u64 last, RunCursor& runs, Writing& writing, Reach reach) {
+  const PhysAddr page = take_table(writing.pages);
   u64* table = words(page);
   if (level == 1) {  // what is about to be filled is not zeroed first
-    std::fill(table, table + index_of(iova, 0), u64{0});
-    std::fill(table + index_of(last, 0) + 1, table + entries_per_table, u64{0});
+    const u64 begin = inside >> F::granule_lg2 & (items_per_table<F> - 1);
+    const u64 end = (last >> F::granule_lg2 & (items_per_table<F> - 1)) + 1;
+    std::fill(table, table + begin, u64{0});
+    std::fill(table + end, table + items_per_table<F>, u64{0});
   } else {
-    std::fill_n(table, entries_per_table, u64{0});
+    std::fill_n(table, items_per_table<F>, u64{0});
   }
-  write(table, level - 1, iova, last, runs, prot, Reach::Private, gather);
-  const Coherency coherency = x_config.coherent ? Coherency::Coherent : Coherency::Incoherent;
-  store(slot, F::table(page, coherency), reach);
+  const RunCursor before = runs;
+  write(page, level - 1, tree, inside, last, runs, writing, Reach::Private);
+  flush(table, items_per_table<F>);
+  const u64 item = table_item(page, level);
+  if (reach == Reach::Private) {
+    *slot = item;
+  } else {
+    if (!P::link(x_memory.world, slot, item)) {
+      recycle(page, level - 1, tree, writing.pages);
+      runs = before;
+      return false;
+    }
+    flush(slot, 1);
+    if (!P::counts_items && !x_config.coherent) hw_store(x_memory.world, slot, item | F::flushed_bit);
+  }
+  count_items(parent, 1);
+  return true;
 }
 
-/// Fills [iova, last] below @p table; plan() has found it free and reserved the tables.
-template <PageTableFormat F>
-void RadixTable<F>::write(u64* table, unsigned level, u64 iova, u64 last, RunCursor& runs, Prot prot, Reach reach,
-                          Gather& gather) {
-  if (level == 0) return write_pages(table, iova, last, runs, prot, reach);
+/// Fills [inside, last] below the table at @p page; plan() has found it free and counted the tables.
+template <PageTableFormat F, class P>
+void RadixTable<F, P>::write(PhysAddr page, unsigned level, const Tree& tree, u64 inside, u64 last, RunCursor& runs,
+                             Writing& writing, Reach reach) {
   for (;;) {
-    const u64 slot_last = std::min(last, item_last(iova, level));
-    u64* slot = &table[index_of(iova, level)];
-    if (leaf_fits(level, iova, slot_last - iova + 1, runs))
-      write_leaf(slot, level, iova, runs, prot, reach, gather);
-    else if (F::kind(*slot, level) == EntryKind::Empty)
-      write_new_table(slot, level, iova, slot_last, runs, prot, reach, gather);
-    else
-      write(words(F::table_address(*slot)), level - 1, iova, slot_last, runs, prot, reach, gather);
-    if (slot_last == last) return;
-    iova = slot_last + 1;
+    const LeafRun leaves = leaves_at(level, inside, last, runs);
+    u64 bytes = leaves.bytes;
+    if (bytes != 0) {
+      write_leaves(page, level, tree, inside, leaves, runs, writing, reach);
+    } else {
+      bytes = std::min(last, item_last<F>(inside, level)) - inside + 1;
+      const u64 part_last = inside + (bytes - 1);
+      u64* slot = &words(page)[index_of<F>(inside, level, tree.top_level)];
+      u64 item = load(slot);
+      if (F::kind(item, level) == EntryKind::Empty) {
+        if (!write_new_table(page, slot, level, tree, inside, part_last, runs, writing, reach)) continue;
+      } else {
+        rely_on(slot, item);
+        write(F::table_address(item), level - 1, tree, inside, part_last, runs, writing, reach);
+      }
+    }
+    if (last - inside == bytes - 1) return;
+    inside += bytes;
   }
 }
 
-template <PageTableFormat F>
-Status RadixTable<F>::map(Iova iova, std::span<const PhysRange> runs, Prot prot, Gather& gather,
-                          Iova* first_collision) {
-  if (x_preserved) return Code::Busy;
-  if (prot == Prot::None) return Code::Invalid;
+template <PageTableFormat F, class P>
+Status RadixTable<F, P>::map(Iova iova, std::span<const PhysRange> runs, Prot prot, Gather& gather,
+                             Iova* first_collision) {
+  if (preserved()) return Code::Busy;
+  TRY_ASSIGN(const u64 attributes, attributes_of(prot));
+  if (runs.size() == 1 && runs[0].size_bytes == u64{1} << F::granule_lg2 &&
+      map_page(iova, runs[0].start, attributes))
+    return {};
   u64 total = 0;
-  TRY(check_runs(iova, runs, total));
-  const u64 last = iova.value + (total - 1);
-  Plan planned;
-  RunCursor cursor(runs);
-  if (const Status status = plan(words(x_top), top_level(), iova.value, last, cursor, planned); !status.ok()) {
-    if (first_collision != nullptr) *first_collision = planned.collision;
-    return status;
+  TRY(check_runs(runs, total));
+  if (!iova.is_aligned(u64{1} << F::granule_lg2)) return Code::Invalid;
+  const auto iova_last = checked_last(iova.value, total);
+  if (!iova_last) return Code::OutOfRange;
+  return map_runs(iova, *iova_last, runs, attributes, gather, first_collision);
+}
+
+/// The general case; what is asked is well formed.
+template <PageTableFormat F, class P>
+Status RadixTable<F, P>::map_runs(Iova iova, u64 iova_last, std::span<const PhysRange> runs, u64 attributes,
+                                  Gather& gather, Iova* first_collision) {
+  for (;;) {
+    const u64 packed = P::read(x_top);
+    const unsigned old_level = packed & 7;
+    Tree tree = tree_of(packed);
+    if (x_config.dynamic_top) TRY(grow(iova.value, iova_last, runs, tree));
+    if (!tree.covers(iova.value, iova_last)) return Code::OutOfRange;  // then it has not grown
+
+    const u64 inside = tree.from(iova);
+    const u64 last = inside + (iova_last - iova.value);
+    Plan planned;
+    TablePages pages;
+    RunCursor cursor(runs);
+    Status status = plan(words(tree.top), tree.top_level, tree, inside, last, cursor, planned);
+    if (status.code() == Code::AddressInUse && first_collision != nullptr)
+      *first_collision = tree.to(planned.collision);
+    if (status.ok()) status = take_tables(planned.tables, pages);
+    const bool published = status.ok() && (tree.top_level == old_level || publish(packed, tree));
+    if (!published) {
+      abandon_growth(tree, old_level, pages);
+      if (!status.ok()) return status;
+      continue;  // another thread has grown it
+    }
+    cursor = RunCursor(runs);
+    Writing writing{attributes, pages, gather};
+    write(tree.top, tree.top_level, tree, inside, last, cursor, writing, Reach::Live);
+    give_back(pages);
+    return {};
   }
-  TRY(x_arena.reserve(planned.tables));
-  cursor = RunCursor(runs);
-  write(words(x_top), top_level(), iova.value, last, cursor, prot, Reach::Live, gather);
-  verify_invariant(x_arena.reserved() == 0, "a mapping was planned for more tables than it took");
-  return {};
 }
 
 }  // namespace holdfast::pt

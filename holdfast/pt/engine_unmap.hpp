@@ -7,74 +7,145 @@
 
 namespace holdfast::pt {
 
-template <PageTableFormat F>
-void RadixTable<F>::retire(PhysAddr page, Gather& gather) {
+template <PageTableFormat F, class P>
+void RadixTable<F, P>::retire(PhysAddr page, Gather& gather) {
   gather.add_table(*this, x_memory.frames, page);
-  --x_tables;
-  ++x_retired;
+  P::add(x_tables, -u64{1});
+  P::add(x_retired, 1);
 }
 
-template <PageTableFormat F>
-void RadixTable<F>::free_table(PhysAddr page) {
-  verify_invariant(x_retired != 0, "a gather freed a table that is not retired");
-  --x_retired;
+/// The table at @p page and all below it.
+template <PageTableFormat F, class P>
+void RadixTable<F, P>::retire_subtree(PhysAddr page, unsigned level, Gather& gather) {
+  if (level != 0) {
+    struct Retire final : TableVisitor {
+      Retire(RadixTable& owner, Gather& into) : x_owner(owner), x_into(into) {}
+      Visit tables(std::span<const PhysAddr> pages, unsigned) override {
+        for (const PhysAddr one : pages) x_owner.retire(one, x_into);
+        return Visit::Continue;
+      }
+      RadixTable& x_owner;
+      Gather& x_into;
+    } retiring(*this, gather);
+    visit_tables_below<F, Order::ParentsFirst>(tree(), page, level, retiring, follow());
+  }
+  retire(page, gather);
+}
+
+template <PageTableFormat F, class P>
+void RadixTable<F, P>::free_table(PhysAddr page) {
+  verify_invariant(P::read(x_retired) != 0, "a gather freed a table that is not retired");
+  P::add(x_retired, -u64{1});
+  typename P::Guard guard(x_lock);
   x_arena.release(page);
 }
 
-template <PageTableFormat F>
-bool RadixTable<F>::is_full(const u64* table) {
-  for (u64 i = 0; i < entries_per_table; ++i)
-    if (F::kind(table[i], 0) == EntryKind::Empty) return false;
+/// True when every address below the table is mapped; @p leaf_levels gets the levels of its leaves. Shared tables are
+/// read for that, so only the lowest ones are worth asking.
+template <PageTableFormat F, class P>
+bool RadixTable<F, P>::is_full(PhysAddr page, unsigned level, u8& leaf_levels) const {
+  if constexpr (P::counts_items) {
+    if (x_memory.frames.at(page).live != items_per_table<F>) return false;
+  } else {
+    if (level != 0 || x_kernels->find_clear(words(page), items_per_table<F>) != items_per_table<F>) return false;
+  }
+  if (level == 0) {
+    leaf_levels |= 1;
+    return true;
+  }
+  const u64* table = words(page);
+  for (u64 i = 0; i < items_per_table<F>; ++i) {
+    const u64 item = load(&table[i]);
+    if (F::kind(item, level) == EntryKind::Leaf)
+      leaf_levels |= static_cast<u8>(1u << level);
+    else if (!is_full(F::table_address(item), level - 1, leaf_levels))
+      return false;
+  }
   return true;
 }
 
-/// The Table entry in @p slot; false when a hole ended it.
-template <PageTableFormat F>
-bool RadixTable<F>::erase_child(u64* slot, unsigned level, u64 iova, u64 last, Erasure& erasure) {
-  const PhysAddr page = F::table_address(*slot);
-  u64* child = words(page);
-  const bool covered = Iova(iova).is_aligned(item_size(level)) && item_last(iova, level) <= last;
-  if (!covered) return erase(child, level - 1, iova, std::min(last, item_last(iova, level)), erasure);
-  if (level == 1 && is_full(child))
-    erasure.bytes += item_size(level);
-  else if (!erase(child, level - 1, iova, item_last(iova, level), erasure))
+/// The Table item in @p slot; false when a hole ended it.
+template <PageTableFormat F, class P>
+bool RadixTable<F, P>::erase_child(PhysAddr page, u64* slot, unsigned level, const Tree& tree, u64 inside, u64 last,
+                                   Erasure& erasure) {
+  const PhysAddr child = F::table_address(load(slot));
+  const u64 end = item_last<F>(inside, level);
+  const bool covered = (inside & (item_size<F>(level) - 1)) == 0 && end <= last;
+  if (!covered) return erase(child, level - 1, tree, inside, std::min(last, end), erasure);
+  if (is_full(child, level - 1, erasure.levels.leaves))
+    erasure.bytes += item_size<F>(level);
+  else if (!erase(child, level - 1, tree, inside, end, erasure))
     return false;
-  hw_store(x_memory.world, slot, 0);
-  retire(page, erasure.gather);
+  store(slot, 0, Reach::Live);
+  count_items(page, -u64{1});
+  erasure.levels.tables |= static_cast<u8>(1u << level);
+  retire_subtree(child, level - 1, erasure.gather);
   return true;
 }
 
-/// Erases [iova, last] below @p table; false when it met a hole, or began inside a leaf.
-template <PageTableFormat F>
-bool RadixTable<F>::erase(u64* table, unsigned level, u64 iova, u64 last, Erasure& erasure) {
+/// Level 0, where every leaf is one item.
+template <PageTableFormat F, class P>
+bool RadixTable<F, P>::erase_pages(PhysAddr page, const Tree& tree, u64 inside, u64 last, Erasure& erasure) {
+  u64* slot = &words(page)[index_of<F>(inside, 0, tree.top_level)];
+  const u64 wanted = ((last - inside) >> F::granule_lg2) + 1;
+  const u64 count = wanted == 1 ? u64{hw_load(slot) != 0} : x_kernels->find_clear(slot, wanted);
+  if (count == 0) return false;
+  fill(slot, count, 0, 0, Reach::Live);
+  count_items(page, -count);
+  erasure.bytes += count << F::granule_lg2;
+  erasure.levels.leaves |= 1;
+  return count == wanted;
+}
+
+/// Erases [inside, last] below the table at @p page; false when it met a hole, or began inside a leaf.
+template <PageTableFormat F, class P>
+bool RadixTable<F, P>::erase(PhysAddr page, unsigned level, const Tree& tree, u64 inside, u64 last, Erasure& erasure) {
+  if constexpr (is_power_of_two(F::leaf_sizes(0)))
+    if (level == 0) return erase_pages(page, tree, inside, last, erasure);
   for (;;) {
-    u64* slot = &table[index_of(iova, level)];
-    switch (F::kind(*slot, level)) {
+    u64* slot = &words(page)[index_of<F>(inside, level, tree.top_level)];
+    const u64 item = load(slot);
+    u64 end = item_last<F>(inside, level);
+    switch (F::kind(item, level)) {
       case EntryKind::Empty: return false;
       case EntryKind::Table:
-        if (!erase_child(slot, level, iova, last, erasure)) return false;
+        if (!erase_child(page, slot, level, tree, inside, last, erasure)) return false;
         break;
-      case EntryKind::Leaf:
-        if (!Iova(iova).is_aligned(item_size(level))) return false;
-        hw_store(x_memory.world, slot, 0);
-        erasure.bytes += item_size(level);
+      case EntryKind::Leaf: {
+        const unsigned size_lg2 = F::leaf_size_lg2(item, level);
+        const u64 size = u64{1} << size_lg2;
+        if ((inside & (size - 1)) != 0) return false;
+        const u64 items = items_of_leaf<F>(level, size_lg2);
+        fill(slot, items, 0, 0, Reach::Live);
+        count_items(page, -items);
+        erasure.bytes += size;
+        erasure.levels.leaves |= static_cast<u8>(1u << level);
+        end = inside | (size - 1);
         break;
+      }
     }
-    const u64 slot_last = item_last(iova, level);
-    if (slot_last >= last) return true;
-    iova = slot_last + 1;
+    if (end >= last) return true;
+    inside = end + 1;
   }
 }
 
-template <PageTableFormat F>
-Result<u64> RadixTable<F>::unmap(Iova iova, u64 length, Gather& gather) {
-  if (x_preserved) return Code::Busy;
-  if (length == 0 || length % page_size_bytes != 0 || !iova.is_aligned(page_size_bytes)) return Code::Invalid;
+template <PageTableFormat F, class P>
+Result<u64> RadixTable<F, P>::unmap(Iova iova, u64 length, Gather& gather) {
+  constexpr u64 granule = u64{1} << F::granule_lg2;
+  if (preserved()) return Code::Busy;
+  if (length == 0 || ((iova.value | length) & (granule - 1)) != 0) return Code::Invalid;
   const auto last = checked_last(iova.value, length);
-  if (!last || *last > last_iova()) return Code::OutOfRange;
-  Erasure erasure{gather};
-  (void)erase(words(x_top), top_level(), iova.value, *last, erasure);
-  if (erasure.bytes != 0) gather.add_range({iova, erasure.bytes});
+  const Tree tree = this->tree();
+  if (!last) return Code::OutOfRange;
+  if (!tree.covers(iova.value, *last)) {
+    // A growing top has not been asked for these addresses yet: nothing is mapped there.
+    if (!x_config.dynamic_top || *last > low_bits(x_config.iova_bits)) return Code::OutOfRange;
+    if (iova.value > tree.mask()) return u64{0};
+  }
+  const u64 inside = tree.from(iova);
+  Erasure erasure{gather, {}, 0};
+  (void)erase(tree.top, tree.top_level, tree, inside, std::min(inside + (length - 1), tree.mask()), erasure);
+  if (erasure.bytes != 0) gather.add_range({iova, erasure.bytes}, erasure.levels);
   return erasure.bytes;
 }
 

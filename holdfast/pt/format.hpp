@@ -146,6 +146,11 @@ template <class F>
 [[nodiscard]] constexpr unsigned top_index_bits(unsigned top_level, unsigned iova_bits) {
   return iova_bits > item_lg2<F>(top_level) ? iova_bits - item_lg2<F>(top_level) : 0;
 }
+/// The tree that @p saved describes.
+[[nodiscard]] constexpr Tree tree_of(const SavedTable& saved) {
+  return {saved.top, saved.top_level, saved.iova_bits, saved.extent, saved.encryption};
+}
+
 /// Items of the top table.
 template <class F>
 [[nodiscard]] constexpr u64 top_items(const Tree& tree) {
@@ -157,6 +162,11 @@ template <class F>
   const unsigned bytes_lg2 = top_index_bits<F>(top_level, iova_bits) + 3;
   const unsigned order = bytes_lg2 > page_lg2 ? bytes_lg2 - page_lg2 : 0;
   return order > table_order<F> ? order : table_order<F>;
+}
+/// A table at @p level is 2^order pages.
+template <class F>
+[[nodiscard]] constexpr unsigned order_at(const Tree& tree, unsigned level) {
+  return level == tree.top_level ? top_order<F>(level, tree.iova_bits) : table_order<F>;
 }
 /// Which item of its table @p inside selects. (No mask at the top: an IOVA inside has no higher bits.)
 template <class F>

@@ -1,4 +1,5 @@
-// What holds of every page-table format, item by item: for the test of each format, which adds golden items.
+// For tests of page-table formats, beside format_conformance.hpp: every leaf with every permission, item by item, and
+// comparisons with lists typed by hand.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -54,33 +55,6 @@ void expect_leaves_read_back(Features features) {
       ASSERT_EQ(*F::attributes_of(F::prot(*attributes), features), *attributes) << "prot says all that was encoded";
     }
   });
-}
-
-/// A leaf plus advance is the leaf that lies behind it, below every multiple of 2^linear_lg2.
-template <class F>
-void expect_leaves_advance() {
-  const u64 attributes = *F::attributes_of(Prot::ReadWrite, Features::None);
-  for_each_leaf_size<F>([&](unsigned level, unsigned size_lg2) {
-    if (size_lg2 + 1 >= F::max_phys_bits) return;
-    for (const PhysAddr address : sample_addresses<F>(size_lg2 + 1))
-      EXPECT_EQ(F::leaf(address, level, size_lg2, attributes) + F::advance(size_lg2),
-                F::leaf(address + (u64{1} << size_lg2), level, size_lg2, attributes));
-  });
-}
-
-/// Tables: kind, address, permissions; and no bit but @p known, and flushed_bit, may be added.
-template <class F>
-void expect_tables_read_back() {
-  for (unsigned level = 1; level < F::max_levels; ++level)
-    for (const PhysAddr address : sample_addresses<F>(F::granule_lg2)) {
-      for (const u64 item : {F::table(address, level), F::table(address, level) | F::flushed_bit}) {
-        EXPECT_EQ(F::kind(item, level), EntryKind::Table);
-        EXPECT_EQ(F::table_address(item), address);
-        EXPECT_EQ(F::unknown_bits(item, level), 0u);
-        EXPECT_TRUE(F::passes_all(item));
-      }
-      EXPECT_EQ(F::table(address, level) & F::flushed_bit, 0u);
-    }
 }
 
 /// Sets each of the 64 bits in @p item: exactly those outside @p known make it unknown.

@@ -8,23 +8,62 @@
 
 namespace holdfast::pt {
 
+namespace {
+
+/// [first, last], cut to what a size can say.
+IovaRange closed(Iova first, Iova last) {
+  const u64 span = last - first;
+  return {first, span == ~u64{0} ? span : span + 1};
+}
+
+IovaRange cover(const IovaRange& a, const IovaRange& b) {
+  return closed(std::min(a.start, b.start), std::max(a.last(), b.last()));
+}
+
+/// Overlapping, or with nothing between them.
+bool touch(const IovaRange& a, const IovaRange& b) {
+  if (a.last() < b.start) return b.start - a.last() == 1;
+  if (b.last() < a.start) return a.start - b.last() == 1;
+  return true;
+}
+
+}  // namespace
+
 Gather::Gather(Gather&& other) noexcept
-    : x_ranges(other.x_ranges),
-      x_count(std::exchange(other.x_count, 0)),
+    : x_count(std::exchange(other.x_count, 0)),
+      x_leaf_levels(std::exchange(other.x_leaf_levels, 0)),
+      x_table_levels(std::exchange(other.x_table_levels, 0)),
+      x_flusher(other.x_flusher),
       x_tables(std::exchange(other.x_tables, 0)),
       x_first(other.x_first),
       x_frames(std::exchange(other.x_frames, nullptr)),
-      x_owner(std::exchange(other.x_owner, nullptr)) {}
+      x_owner(std::exchange(other.x_owner, nullptr)) {
+  std::copy_n(other.x_ranges.at, x_count, x_ranges.at);
+}
 
-void Gather::add_range(IovaRange range) {
-  if (x_count == 0) {
-    x_ranges[x_count++] = range;
-    return;
+void Gather::add_further(IovaRange range) {
+  if (x_flusher != nullptr)
+    add_disjoint(range);
+  else
+    x_ranges.at[0] = cover(x_ranges.at[0], range);
+}
+
+void Gather::add_disjoint(IovaRange range) {
+  // Everything that touches the new range becomes part of it; the rest keeps its order.
+  IovaRange* end = std::remove_if(x_ranges.at, x_ranges.at + x_count, [&](const IovaRange& known) {
+    if (!touch(known, range)) return false;
+    range = cover(known, range);
+    return true;
+  });
+  x_count = static_cast<u32>(end - x_ranges.at);
+  if (x_count == max_ranges) {
+    x_flusher->flush(*this);
+    x_count = 0;
   }
-  IovaRange& all = x_ranges[0];
-  const Iova last = std::max(all.last(), range.last());
-  all.start = std::min(all.start, range.start);
-  all.size_bytes = last - all.start + 1;
+  end = x_ranges.at + x_count++;
+  IovaRange* place = std::find_if(x_ranges.at, end, [&](const IovaRange& known) { return range.start < known.start; });
+  std::copy_backward(place, end, end + 1);
+  *place = range;
 }
 
 void Gather::add_table(const Table& table, FrameTable& frames, PhysAddr page) {
@@ -44,6 +83,8 @@ void Gather::complete(Table& table) {
     table.free_table(page);
   }
   x_count = 0;
+  x_leaf_levels = 0;
+  x_table_levels = 0;
   x_owner = nullptr;
 }
 

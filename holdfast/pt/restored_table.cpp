@@ -10,18 +10,18 @@
 namespace holdfast::pt {
 
 Result<Translation> TreeReader::lookup(Iova iova) const {
-  if (iova.value >> x_saved.iova_bits != 0) return Code::OutOfRange;
-  return with_format(x_format, [&]<class F>() {
-    return find_leaf<F>(x_saved.top, x_saved.top_level, iova.value, FollowStamped{*x_memory, x_generation});
-  });
+  const Tree tree = tree_of(x_saved);
+  if (!tree.covers(iova.value, iova.value)) return Code::OutOfRange;
+  return with_format(x_format,
+                     [&]<class F>() { return find_leaf<F>(tree, iova, FollowStamped{*x_memory, x_generation}); });
 }
 
 Visit TreeReader::visit_leaves(LeafVisitor& visitor) const {
   Visit answer = Visit::Continue;
   MUST(with_format(x_format,
                    [&]<class F>() {
-                     answer = visit_leaves_below<F>(x_saved.top, x_saved.top_level, 0, visitor,
-                                                    FollowStamped{*x_memory, x_generation});
+                     answer =
+                         pt::visit_leaves<F>(tree_of(x_saved), visitor, FollowStamped{*x_memory, x_generation});
                      return Status();
                    }),
        "the format of a verified table is known");
@@ -67,17 +67,35 @@ Result<TreeReader> RestoredTable::reader() const {
   return TreeReader(x_memory, x_format, x_saved, x_generation);
 }
 
-/// Page mode: every stamped table, children first, so that the visitor may free them.
-Visit RestoredTable::visit_tables_post_order(TableVisitor& visitor) const {
+/// Page mode: every stamped table but the top, children first, so that the visitor may free them.
+Visit RestoredTable::visit_lower_tables(TableVisitor& visitor) const {
   Visit answer = Visit::Continue;
   MUST(with_format(x_format,
                    [&]<class F>() {
-                     answer = visit_tables_below<F, Order::ChildrenFirst>(x_saved.top, x_saved.top_level, visitor,
-                                                                          FollowStamped{x_memory, x_generation});
+                     answer = pt::visit_lower_tables<F, Order::ChildrenFirst>(tree_of(x_saved), visitor,
+                                                                              FollowStamped{x_memory, x_generation});
                      return Status();
                    }),
        "the format of a verified table is known");
   return answer;
+}
+
+Block RestoredTable::top_block() const {
+  unsigned order = 0;
+  MUST(with_format(x_format,
+                   [&]<class F>() {
+                     order = order_at<F>(tree_of(x_saved), x_saved.top_level);
+                     return Status();
+                   }),
+       "the format of a verified table is known");
+  return {x_saved.top, order};
+}
+
+unsigned RestoredTable::lower_order() const {
+  unsigned order = 0;
+  MUST(with_format(x_format, [&]<class F>() { return order = table_order<F>, Status(); }),
+       "the format of a verified table is known");
+  return order;
 }
 
 namespace {
@@ -93,12 +111,20 @@ Status free_block(Memory& memory, BlockRestorer& restorer, PhysAddr start) {
 }  // namespace
 
 Status RestoredTable::free_pages(BlockRestorer& restorer) {
+  Status status;
+  if (x_mode == TableMode::Arena) {
+    for (const Block& block : x_blocks)
+      if (!free_block(x_memory, restorer, block.start).ok()) status = Code::Corrupt;
+    return status;
+  }
   struct Free final : TableVisitor {
     Free(Memory& of, u32 verified_as, BlockRestorer& from)
         : x_memory(of), x_generation(verified_as), x_restorer(from) {}
-    Visit table(PhysAddr page, unsigned level) override {
-      const bool ours = is_stamped(x_memory.frames, page, x_generation, level);
-      if (!ours || !free_block(x_memory, x_restorer, page).ok()) status = Code::Corrupt;
+    Visit tables(std::span<const PhysAddr> pages, unsigned level) override {
+      for (const PhysAddr page : pages) {
+        const bool ours = is_stamped(x_memory.frames, page, x_generation, level);
+        if (!ours || !free_block(x_memory, x_restorer, page).ok()) status = Code::Corrupt;
+      }
       return Visit::Continue;
     }
     Memory& x_memory;
@@ -106,14 +132,9 @@ Status RestoredTable::free_pages(BlockRestorer& restorer) {
     BlockRestorer& x_restorer;
     Status status;
   } freeing(x_memory, x_generation, restorer);
-  if (x_mode == TableMode::Page) {
-    visit_tables_post_order(freeing);
-    return freeing.status;
-  }
-  Status status;
-  for (const Block& block : x_blocks)
-    if (!free_block(x_memory, restorer, block.start).ok()) status = Code::Corrupt;
-  return status;
+  visit_lower_tables(freeing);
+  freeing.tables({&x_saved.top, 1}, x_saved.top_level);
+  return freeing.status;
 }
 
 Status RestoredTable::destroy(RestoredTable* table, BlockRestorer& restorer) {
@@ -126,19 +147,8 @@ Status RestoredTable::destroy(RestoredTable* table, BlockRestorer& restorer) {
 
 Result<SavedTable> RestoredTable::pass_on(BlockSink& sink) {
   if (x_mode == TableMode::Page) {
-    if (!verified()) return Code::NotSupported;
-    struct Preserve final : TableVisitor {
-      explicit Preserve(BlockSink& set) : x_set(set) {}
-      Visit table(PhysAddr page, unsigned) override {
-        status = x_set.preserve({page, 0});
-        return status.ok() ? Visit::Continue : Visit::Stop;
-      }
-      BlockSink& x_set;
-      Status status;
-    } preserve(sink);
-    if (visit_tables_post_order(preserve) == Visit::Continue) return x_saved;
-    cancel_pass_on(sink);
-    return preserve.status.error();
+    TRY(preserve_pages(sink));
+    return x_saved;
   }
   for (std::size_t i = 0; i < x_blocks.size(); ++i) {
     const Status status = sink.preserve(x_blocks[i]);
@@ -149,17 +159,38 @@ Result<SavedTable> RestoredTable::pass_on(BlockSink& sink) {
   return x_saved;
 }
 
+Status RestoredTable::preserve_pages(BlockSink& sink) {
+  if (!verified()) return Code::NotSupported;
+  TRY(sink.preserve(top_block()));
+  struct Preserve final : TableVisitor {
+    Preserve(BlockSink& set, unsigned order) : x_set(set), x_order(order) {}
+    Visit tables(std::span<const PhysAddr> pages, unsigned) override {
+      status = x_set.preserve(pages, x_order);
+      return status.ok() ? Visit::Continue : Visit::Stop;
+    }
+    BlockSink& x_set;
+    unsigned x_order;
+    Status status;
+  } preserve(sink, lower_order());
+  if (visit_lower_tables(preserve) == Visit::Stop) cancel_pass_on(sink);
+  return preserve.status;
+}
+
 void RestoredTable::cancel_pass_on(BlockSink& sink) {
-  if (x_mode == TableMode::Page) {
-    struct Unpreserve final : TableVisitor {
-      explicit Unpreserve(BlockSink& set) : x_set(set) {}
-      Visit table(PhysAddr page, unsigned) override { return x_set.unpreserve({page, 0}), Visit::Continue; }
-      BlockSink& x_set;
-    } unpreserve(sink);
-    visit_tables_post_order(unpreserve);
+  if (x_mode == TableMode::Arena) {
+    for (const Block& block : x_blocks) sink.unpreserve(block);
     return;
   }
-  for (const Block& block : x_blocks) sink.unpreserve(block);
+  struct Unpreserve final : TableVisitor {
+    Unpreserve(BlockSink& set, unsigned order) : x_set(set), x_order(order) {}
+    Visit tables(std::span<const PhysAddr> pages, unsigned) override {
+      return x_set.unpreserve(pages, x_order), Visit::Continue;
+    }
+    BlockSink& x_set;
+    unsigned x_order;
+  } unpreserve(sink, lower_order());
+  visit_lower_tables(unpreserve);
+  sink.unpreserve(top_block());
 }
 
 }  // namespace holdfast::pt

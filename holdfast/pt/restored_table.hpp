@@ -64,7 +64,10 @@ class RestoredTable {
   RestoredTable(Memory& memory, Format format, const SavedTable& saved, TableMode mode);
   ~RestoredTable() = default;
   Status free_pages(BlockRestorer& restorer);
-  Visit visit_tables_post_order(TableVisitor& visitor) const;
+  Visit visit_lower_tables(TableVisitor& visitor) const;
+  [[nodiscard]] Block top_block() const;
+  [[nodiscard]] unsigned lower_order() const;
+  Status preserve_pages(BlockSink& sink);
 
   Memory& x_memory;
   Format x_format;

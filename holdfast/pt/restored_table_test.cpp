@@ -80,7 +80,7 @@ TEST_P(RestoredTableTest, SavesTopLevelAndWidthAndTranslatesAfterTheJumpAsBefore
   EXPECT_EQ(update.saved.top, update.live->top());
   EXPECT_EQ(update.saved.top_level, GetParam().levels - 1);
   EXPECT_EQ(update.saved.iova_bits, 12 + 9 * GetParam().levels);
-  EXPECT_EQ(update.saved.sign_extend, 0);
+  EXPECT_EQ(update.saved.extent, IovaExtent::Lower);
   EXPECT_EQ(update.saved.table_count, update.tables.size());
 
   std::mt19937_64 random(11);

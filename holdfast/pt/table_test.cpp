@@ -182,9 +182,9 @@ TEST_F(TableTest, AnEmptyLeftoverTableIsReplacedByALeafAndFreedThroughTheGather)
     EXPECT_EQ(gather.table_count(), 1u);
     ASSERT_EQ(gather.ranges().size(), 1u);
     EXPECT_EQ(gather.ranges()[0], (IovaRange{Iova(0), 2 * mib}));
-    EXPECT_EQ(table.arena().pages(), full) << "the page waits for the flush";
+    EXPECT_EQ(table.arena().tables(), full) << "the page waits for the flush";
     gather.complete(table);
-    EXPECT_EQ(table.arena().pages(), full - 1);
+    EXPECT_EQ(table.arena().tables(), full - 1);
 
     EXPECT_EQ(unmap_now(table, 0, 0x1000).value(), 2 * mib);
     ASSERT_TRUE(map_now(table, 0, gib, gib).ok()) << "a leaf replaces a tree of empty tables";
@@ -208,13 +208,13 @@ TEST_F(TableTest, TablePagesStayUntouchedUntilTheGatherIsCompleted) {
   EXPECT_EQ(gather.ranges()[0], (IovaRange{Iova(0), 4 * mib}));
   for (const auto& [page, words] : leaf_tables)
     EXPECT_TRUE(std::equal(words.begin(), words.end(), memory.map.at<u64>(page))) << "hardware may still walk it";
-  EXPECT_EQ(table.arena().pages(), table.table_count() + 2);
+  EXPECT_EQ(table.arena().tables(), table.table_count() + 2);
   Gather moved = std::move(gather);
   EXPECT_TRUE(gather.empty());
   EXPECT_DEATH({ Gather dropped = std::move(moved); }, "");
   moved.complete(table);
   EXPECT_TRUE(moved.empty());
-  EXPECT_EQ(table.arena().pages(), table.table_count());
+  EXPECT_EQ(table.arena().tables(), table.table_count());
   Table::destroy(&table);
 }
 
@@ -323,7 +323,7 @@ TEST_P(RandomTableTest, BehavesLikeAMapOfPages) {
       const u64 expected = unmap_model(model, table, iova, size);
       ASSERT_EQ(unmap_now(table, iova, size).value(), expected);
     }
-    ASSERT_EQ(table.arena().pages(), table.table_count());
+    ASSERT_EQ(table.arena().tables(), table.table_count());
     if (round % 50 == 0) {
       ASSERT_EQ(model_of(table), model);
       u64 tables = 0;

@@ -40,7 +40,8 @@ class Update {
     if (shape.filling == Filling::Mixed) fill_mixed();
     if (shape.filling == Filling::OnePagePerLevel) fill_sparse();
     model = model_of(*live);
-    saved = live->preserve(sink).value();
+    must(live->preserve(sink));
+    saved = live->saved();
     for (const Block& block : live->arena().blocks()) blocks.push_back(block);
     live->collect([&](PhysAddr page, unsigned level) { tables.emplace_back(page, level); });
   }
@@ -100,7 +101,7 @@ class Damage {
   void make_the_checksum_right() {
     constexpr u64 ignored = VtdSecondStage::hardware_bits;
     x_update.saved.checksum +=
-        table_digest(x_page, x_level, words, ignored) - table_digest(x_page, x_level, x_before.data(), ignored);
+        table_digest(x_page, x_level, {words, 512}, ignored) - table_digest(x_page, x_level, x_before, ignored);
   }
 
  private:

@@ -122,10 +122,11 @@ struct TableConfig {
 struct SavedTable {
   PhysAddr top;
   u8 top_level = 0;  // levels - 1
-  u8 iova_bits = 0;  // what the top covers now
-  u8 sign_extend = 0;  // 1: the upper half of the address space is mapped by sign extension
+  u8 iova_bits = 0;    // what the top covers now
+  IovaExtent extent = IovaExtent::Lower;
   u64 table_count = 0;
   u64 checksum = 0;  // sum over the tables of a mix of address, level and words, accessed and dirty bits masked
+  u64 encryption = 0;  // as in TableConfig; a property of the machine, which the next kernel knows as well
 
   constexpr bool operator==(const SavedTable&) const = default;
 };

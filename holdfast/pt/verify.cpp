@@ -2,11 +2,13 @@
 #include "holdfast/pt/verify.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "holdfast/base/hw_access.hpp"
 #include "holdfast/pt/digest.hpp"
 #include "holdfast/pt/formats.hpp"
 #include "holdfast/pt/stamp.hpp"
+#include "holdfast/pt/walk.hpp"
 
 namespace holdfast::pt {
 
@@ -26,6 +28,7 @@ class Verifier {
   Verifier(Memory& memory, const SavedTable& saved, const TableOwner& owner, VerifyReport& report)
       : x_memory(memory),
         x_saved(saved),
+        x_tree(tree_of(saved)),
         x_owner(owner),
         x_report(report),
         x_generation(memory.frames.next_generation()) {}
@@ -55,10 +58,10 @@ class Verifier {
   Status check() {
     const unsigned levels = x_saved.top_level + 1u;
     const Place top{x_saved.top, x_saved.top_level, 0, x_saved.top.value};
-    if (levels < F::min_levels || levels > F::max_levels || !is_valid_width(levels, x_saved.iova_bits) ||
-        x_saved.sign_extend != 0 || x_saved.table_count == 0)
+    if (levels > F::max_levels || !F::is_valid_shape(levels, x_saved.iova_bits) || !F::supports(x_saved.extent) ||
+        x_saved.table_count == 0)
       return refuse(VerifyReason::Shape, top);
-    TRY(survey(x_saved.top, 0, top));
+    TRY(survey(x_saved.top, 0, top, x_saved.top_level));
     if (x_met != x_saved.table_count) return refuse(VerifyReason::TooFewTables, top);
     u64 sum = 0;
     for (u64 page = x_newest; page != 0; page = x_memory.frames.at(PhysAddr(page)).link)
@@ -67,63 +70,91 @@ class Verifier {
     return {};
   }
 
+  [[nodiscard]] u64 load(const u64* word) const { return hw_load(word) & ~x_saved.encryption; }
+  /// @p index of a table that maps from @p base on: an address that the domain does not have.
+  [[nodiscard]] bool is_beyond(u64 base, unsigned level, u64 index) const {
+    if (level == x_tree.top_level && index >= top_items<F>(x_tree)) return true;
+    return ((base + (index << item_lg2<F>(level))) & ~x_tree.mask()) != 0;
+  }
+
   /// First pass: stamps the table that @p from leads to, which maps from @p base on, and all below it.
   Status survey(PhysAddr page, u64 base, const Place& from, unsigned level) {
-    if (!page.is_aligned(page_size_bytes) || page.value == 0 || !x_memory.map.is_ram(page, page_size_bytes) ||
-        x_memory.frames.find(page) == nullptr || !x_owner.owns(page))
+    const u64 bytes = page_size_bytes << order_at<F>(x_tree, level);
+    if (!page.is_aligned(bytes) || page.value == 0 || !x_memory.map.is_ram(page, bytes) ||
+        x_memory.frames.find(page + (bytes - 1)) == nullptr || !x_owner.owns(page, order_at<F>(x_tree, level)))
       return refuse(VerifyReason::NotOwned, from);
     TRY(stamp(page, from, level));
     if (level == 0) return {};
     x_memory.touches.table();
     const u64* words = x_memory.map.at<u64>(page);
-    for (u64 i = 0; i < entries_per_table; ++i) {
-      const u64 entry = hw_load(&words[i]);
-      const EntryKind kind = F::kind(entry, level);
-      if (kind == EntryKind::Empty) continue;
-      const Place place{page, level, i, entry};
-      const u64 iova = base + (i << item_lg2(level));
-      if (iova >> x_saved.iova_bits != 0) return refuse(VerifyReason::BeyondWidth, place);
-      if (kind != EntryKind::Table) continue;
-      if (F::unknown_bits(entry, level) != 0) return refuse(VerifyReason::ReservedBits, place);
-      if (!F::passes_all(entry)) return refuse(VerifyReason::Permission, place);
-      TRY(survey(F::table_address(entry), iova, place, level - 1));
+    for (u64 i = 0; i < table_words<F>(x_tree, level); ++i) {
+      const u64 item = load(&words[i]);
+      if (item == 0) continue;
+      const Place place{page, level, i, item};
+      if (is_beyond(base, level, i)) return refuse(VerifyReason::BeyondWidth, place);
+      if (F::kind(item, level) != EntryKind::Table) continue;
+      if (F::unknown_bits(item, level) != 0) return refuse(VerifyReason::ReservedBits, place);
+      if (!F::passes_all(item)) return refuse(VerifyReason::Permission, place);
+      TRY(survey(F::table_address(item), base + (i << item_lg2<F>(level)), place, level - 1));
     }
     return {};
   }
-  Status survey(PhysAddr top, u64 base, const Place& from) { return survey(top, base, from, x_saved.top_level); }
 
-  Status stamp(PhysAddr page, const Place& from, unsigned level) {
-    Frame& frame = x_memory.frames.at(page);
-    if (generation_of(frame.mark) == x_generation) return refuse(VerifyReason::MetTwice, from);
-    if (frame.mark != 0) return refuse(VerifyReason::OtherDomain, from);
+  Status stamp(PhysAddr table, const Place& from, unsigned level) {
+    const u64 pages = u64{1} << order_at<F>(x_tree, level);
+    for (u64 i = 0; i < pages; ++i) {
+      const u32 mark = x_memory.frames.at(table + i * page_size_bytes).mark;
+      if (generation_of(mark) == x_generation) return refuse(VerifyReason::MetTwice, from);
+      if (mark != 0) return refuse(VerifyReason::OtherDomain, from);
+    }
     if (x_met == x_saved.table_count) return refuse(VerifyReason::TooManyTables, from);
     ++x_met;
-    frame.mark = stamp_of(x_generation, level);
-    frame.link = x_newest;
-    x_newest = page.value;
+    for (u64 i = 0; i < pages; ++i)
+      x_memory.frames.at(table + i * page_size_bytes).mark = stamp_of(x_generation, level);
+    x_memory.frames.at(table).link = x_newest;
+    x_newest = table.value;
     return {};
   }
 
   /// Second pass: every word of one table.
-  Status check_table(PhysAddr page, u64& sum) {
-    const unsigned level = level_of(x_memory.frames.at(page).mark);
+  Status check_table(PhysAddr table, u64& sum) {
+    const unsigned level = level_of(x_memory.frames.at(table).mark);
     x_memory.touches.table();
-    const u64* words = x_memory.map.at<u64>(page);
-    sum += table_digest(page, level, words, F::hardware_bits);
-    for (u64 i = 0; i < entries_per_table; ++i) {
-      const u64 entry = hw_load(&words[i]);
-      if (F::kind(entry, level) == EntryKind::Leaf) TRY(check_leaf({page, level, i, entry}));
+    const std::span<const u64> words(x_memory.map.at<u64>(table), table_words<F>(x_tree, level));
+    sum += table_digest(table, level, words, F::hardware_bits);
+    for (u64 i = 0; i < words.size(); ++i) {
+      const u64 item = load(&words[i]);
+      if (item == 0 || F::kind(item, level) == EntryKind::Table) continue;
+      TRY(check_leaf(words, {table, level, i, item}));
     }
     return {};
   }
 
-  Status check_leaf(const Place& place) {
-    if (F::prot(place.entry) == Prot::None) return refuse(VerifyReason::Permission, place);
+  Status check_leaf(std::span<const u64> words, const Place& place) {
     if (F::unknown_bits(place.entry, place.level) != 0) return refuse(VerifyReason::ReservedBits, place);
-    const PhysRange target{F::leaf_address(place.entry, place.level), item_size(place.level)};
+    if (F::prot(place.entry) == Prot::None) return refuse(VerifyReason::Permission, place);
+    const unsigned size_lg2 = F::leaf_size_lg2(place.entry, place.level);
+    const u64 items = items_of_leaf<F>(place.level, size_lg2);
+    const u64 first = place.index & ~(items - 1);
+    // Every item of a leaf is the first one, moved on; so the first answers for where all of them lead.
+    if (items != 1) {
+      const u64 expected = load(&words[first]) + (place.index - first) * F::next_in_leaf(place.level);
+      if (((expected ^ place.entry) & ~F::hardware_bits) != 0) return refuse(VerifyReason::Contiguous, place);
+      if (place.index != first) return {};
+      if (!is_leaf_of(size_lg2, words.subspan(first, items), place.level))
+        return refuse(VerifyReason::Contiguous, place);
+    }
+    const PhysRange target{F::leaf_address(place.entry, place.level), u64{1} << size_lg2};
     if (!x_memory.map.is_ram(target.start, target.size_bytes) || !x_owner.may_reach(target) || holds_a_table(target))
       return refuse(VerifyReason::LeafTarget, place);
     return {};
+  }
+
+  [[nodiscard]] bool is_leaf_of(unsigned size_lg2, std::span<const u64> items, unsigned level) const {
+    return std::all_of(items.begin(), items.end(), [&](const u64& word) {
+      const u64 item = load(&word);
+      return F::kind(item, level) == EntryKind::Leaf && F::leaf_size_lg2(item, level) == size_lg2;
+    });
   }
 
   [[nodiscard]] bool holds_a_table(PhysRange target) const {
@@ -134,15 +165,16 @@ class Verifier {
 
   void remove_stamps() {
     while (x_newest != 0) {
-      Frame& frame = x_memory.frames.at(PhysAddr(x_newest));
-      x_newest = frame.link;
-      frame.mark = 0;
-      frame.link = 0;
+      const PhysAddr table(x_newest);
+      const u64 pages = u64{1} << order_at<F>(x_tree, level_of(x_memory.frames.at(table).mark));
+      x_newest = std::exchange(x_memory.frames.at(table).link, 0);
+      for (u64 i = 0; i < pages; ++i) x_memory.frames.at(table + i * page_size_bytes).mark = 0;
     }
   }
 
   Memory& x_memory;
   const SavedTable& x_saved;
+  Tree x_tree;
   const TableOwner& x_owner;
   VerifyReport& x_report;
   u32 x_generation;
@@ -190,9 +222,10 @@ std::size_t first_ending_after(std::span<const Block> blocks, PhysAddr address) 
 
 }  // namespace
 
-bool ArenaOwner::owns(PhysAddr page) const {
-  const std::size_t index = first_ending_after(x_blocks, page);
-  return index < x_blocks.size() && page >= x_blocks[index].start;
+bool ArenaOwner::owns(PhysAddr table, unsigned order) const {
+  const std::size_t index = first_ending_after(x_blocks, table);
+  return index < x_blocks.size() &&
+         PhysRange{x_blocks[index].start, x_blocks[index].size_bytes()}.contains(table, page_size_bytes << order);
 }
 
 bool ArenaOwner::may_reach(PhysRange target) const {
@@ -201,9 +234,9 @@ bool ArenaOwner::may_reach(PhysRange target) const {
   return x_targets.cover(target);
 }
 
-bool PageOwner::owns(PhysAddr page) const {
-  const Frame* frame = x_frames.find(page);
-  return frame != nullptr && frame->state == FrameState::Incoming && frame->order == 0;
+bool PageOwner::owns(PhysAddr table, unsigned order) const {
+  const Frame* frame = x_frames.find(table);
+  return frame != nullptr && frame->state == FrameState::Incoming && frame->order == order;
 }
 
 bool blocks_are_incoming(const FrameTable& frames, std::span<const Block> blocks) {
@@ -227,6 +260,7 @@ std::string_view to_string(VerifyReason reason) {
     case VerifyReason::TooManyTables: return "there are more tables than recorded";
     case VerifyReason::TooFewTables: return "there are fewer tables than recorded";
     case VerifyReason::ReservedBits: return "an entry has bits set that nobody writes";
+    case VerifyReason::Contiguous: return "the items of one leaf do not belong together";
     case VerifyReason::Permission: return "an entry has impossible permissions";
     case VerifyReason::BeyondWidth: return "an entry maps beyond the width of the domain";
     case VerifyReason::LeafTarget: return "an entry leads outside preserved memory";

@@ -19,8 +19,8 @@ namespace holdfast::pt {
 /// What a domain may consist of and lead to.
 class TableOwner {
  public:
-  /// True when @p page may be a table of this domain.
-  [[nodiscard]] virtual bool owns(PhysAddr page) const = 0;
+  /// True when @p table, 2^order pages, may be a table of this domain.
+  [[nodiscard]] virtual bool owns(PhysAddr table, unsigned order) const = 0;
   /// True when devices of this domain may reach @p target (RAM, a leaf's range). Memory that was not preserved belongs
   /// to somebody else by now.
   [[nodiscard]] virtual bool may_reach(PhysRange target) const = 0;
@@ -34,6 +34,7 @@ class IncomingTargets {
  public:
   explicit IncomingTargets(const FrameTable& frames) : x_frames(&frames) {}
   [[nodiscard]] bool cover(PhysRange target) const;
+  [[nodiscard]] bool cover(Block block) const { return cover(PhysRange{block.start, block.size_bytes()}); }
 
  private:
   const FrameTable* x_frames;
@@ -45,7 +46,7 @@ class ArenaOwner final : public TableOwner {
  public:
   /// @p blocks by rising address, disjoint, each an incoming block (see blocks_are_incoming()).
   ArenaOwner(const FrameTable& frames, std::span<const Block> blocks) : x_targets(frames), x_blocks(blocks) {}
-  [[nodiscard]] bool owns(PhysAddr page) const override;
+  [[nodiscard]] bool owns(PhysAddr table, unsigned order) const override;
   [[nodiscard]] bool may_reach(PhysRange target) const override;
 
  private:
@@ -53,12 +54,12 @@ class ArenaOwner final : public TableOwner {
   std::span<const Block> x_blocks;
 };
 
-/// Page mode: a table is an incoming block of order 0; targets are incoming memory. (Verification refuses targets that
+/// Page mode: a table is an incoming block of exactly its size; targets are incoming memory. (Verification refuses targets that
 /// it knows to be tables.)
 class PageOwner final : public TableOwner {
  public:
   explicit PageOwner(const FrameTable& frames) : x_frames(frames), x_targets(frames) {}
-  [[nodiscard]] bool owns(PhysAddr page) const override;
+  [[nodiscard]] bool owns(PhysAddr table, unsigned order) const override;
   [[nodiscard]] bool may_reach(PhysRange target) const override { return x_targets.cover(target); }
 
  private:
@@ -69,12 +70,13 @@ class PageOwner final : public TableOwner {
 /// Before block lists can be read: tables are any incoming memory, and so are targets.
 class IncomingOwner final : public TableOwner {
  public:
-  explicit IncomingOwner(const FrameTable& frames) : x_frames(frames), x_targets(frames) {}
-  [[nodiscard]] bool owns(PhysAddr page) const override { return x_frames.find_incoming(page).has_value(); }
+  explicit IncomingOwner(const FrameTable& frames) : x_targets(frames) {}
+  [[nodiscard]] bool owns(PhysAddr table, unsigned order) const override {
+    return x_targets.cover(Block{table, order});
+  }
   [[nodiscard]] bool may_reach(PhysRange target) const override { return x_targets.cover(target); }
 
  private:
-  const FrameTable& x_frames;
   IncomingTargets x_targets;
 };
 
@@ -90,6 +92,7 @@ enum class VerifyReason : u8 {
   TooManyTables,
   TooFewTables,
   ReservedBits,  // of an entry, or bits that nobody writes
+  Contiguous,    // the items of one leaf do not belong together
   Permission,    // a table entry without both permissions, a leaf with none
   BeyondWidth,   // an entry for IOVAs that the domain does not have
   LeafTarget,    // a leaf is misaligned, not RAM, not preserved, or is a table

@@ -110,7 +110,7 @@ TEST_P(VerifyTest, ADamagedDescriptionIsRefused) {
     EXPECT_EQ(reason([&](SavedTable& s) { s.top_level = static_cast<u8>(level); }), VerifyReason::Shape);
   EXPECT_EQ(reason([](SavedTable& s) { s.iova_bits = 0; }), VerifyReason::Shape);
   EXPECT_EQ(reason([](SavedTable& s) { s.iova_bits = 255; }), VerifyReason::Shape);
-  EXPECT_EQ(reason([](SavedTable& s) { s.sign_extend = 1; }), VerifyReason::Shape);
+  EXPECT_EQ(reason([](SavedTable& s) { s.extent = IovaExtent::SignExtended; }), VerifyReason::Shape);
   EXPECT_EQ(reason([](SavedTable& s) { s.table_count = 0; }), VerifyReason::Shape);
   EXPECT_EQ(reason([](SavedTable& s) { ++s.table_count; }), VerifyReason::TooFewTables);
   EXPECT_EQ(reason([](SavedTable& s) { s.table_count = ~u64{0}; }), VerifyReason::TooFewTables);

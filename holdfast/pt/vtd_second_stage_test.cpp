@@ -9,15 +9,26 @@ namespace {
 
 using F = VtdSecondStage;
 
+u64 leaf(PhysAddr address, unsigned level, Prot prot, Features features = Features::None) {
+  return F::leaf(address, level, 12 + 9 * level, F::attributes_of(prot, features).value());
+}
+
 TEST(VtdSecondStage, EncodesTheGoldenEntries) {
-  EXPECT_EQ(F::leaf(PhysAddr(0x12345000), 0, Prot::ReadWrite), 0x12345003u);
-  EXPECT_EQ(F::leaf(PhysAddr(0x12345000), 0, Prot::Read), 0x12345001u);
-  EXPECT_EQ(F::leaf(PhysAddr(0x12345000), 0, Prot::Write), 0x12345002u);
-  EXPECT_EQ(F::leaf(PhysAddr(0x40200000), 1, Prot::ReadWrite), 0x40200083u);
-  EXPECT_EQ(F::leaf(PhysAddr(0x0008'0000'4000'0000), 2, Prot::Read), 0x0008'0000'4000'0081u);
-  EXPECT_EQ(F::table(PhysAddr(0x7000), Coherency::Coherent), 0x7003u);
-  EXPECT_EQ(F::table(PhysAddr(0x7000), Coherency::Incoherent), 0x7403u);
+  EXPECT_EQ(leaf(PhysAddr(0x12345000), 0, Prot::ReadWrite), 0x12345003u);
+  EXPECT_EQ(leaf(PhysAddr(0x12345000), 0, Prot::Read), 0x12345001u);
+  EXPECT_EQ(leaf(PhysAddr(0x12345000), 0, Prot::Write), 0x12345002u);
+  EXPECT_EQ(leaf(PhysAddr(0x40200000), 1, Prot::ReadWrite), 0x40200083u);
+  EXPECT_EQ(leaf(PhysAddr(0x0008'0000'4000'0000), 2, Prot::Read), 0x0008'0000'4000'0081u);
+  EXPECT_EQ(F::table(PhysAddr(0x7000), 1), 0x7003u);
+  EXPECT_EQ(F::table(PhysAddr(0x7000), 1) | F::flushed_bit, 0x7403u);
+  EXPECT_EQ(leaf(PhysAddr(0x12345000), 0, Prot::Read, Features::ForceCoherence), 0x12345801u);
   EXPECT_EQ(F::hardware_bits, 0x300u);
+}
+
+TEST(VtdSecondStage, RefusesWhatItCannotGrant) {
+  EXPECT_EQ(F::attributes_of(Prot::Cache, Features::None).code(), Code::Invalid);
+  EXPECT_EQ(F::attributes_of(Prot::Read, Features::NoReadOnly).code(), Code::Invalid);
+  EXPECT_TRUE(F::attributes_of(Prot::Write, Features::NoReadOnly).ok());
 }
 
 TEST(VtdSecondStage, TellsTablesFromLeaves) {
@@ -38,11 +49,11 @@ TEST(VtdSecondStage, NoEntryWeReadHasABitThatQemuHoldsReserved) {
   constexpr u64 reserved_table = 0x800;
   constexpr u64 reserved_pml4e = 0x880;
   const PhysAddr high(0x000f'ffff'c000'0000);
-  EXPECT_EQ(F::leaf(high, 0, Prot::ReadWrite) & legacy_reserved_pte, 0u);
-  EXPECT_EQ(F::leaf(high, 1, Prot::ReadWrite) & reserved_2m, 0u);
-  EXPECT_EQ(F::leaf(high, 2, Prot::ReadWrite) & reserved_1g, 0u);
-  EXPECT_EQ(F::table(high, Coherency::Incoherent) & reserved_table, 0u);
-  EXPECT_EQ(F::table(high, Coherency::Incoherent) & reserved_pml4e, 0u);
+  EXPECT_EQ(leaf(high, 0, Prot::ReadWrite) & legacy_reserved_pte, 0u);
+  EXPECT_EQ(leaf(high, 1, Prot::ReadWrite) & reserved_2m, 0u);
+  EXPECT_EQ(leaf(high, 2, Prot::ReadWrite) & reserved_1g, 0u);
+  EXPECT_EQ((F::table(high, 1) | F::flushed_bit) & reserved_table, 0u);
+  EXPECT_EQ((F::table(high, 1) | F::flushed_bit) & reserved_pml4e, 0u);
 }
 
 TEST(VtdSecondStage, NamesEveryBitThatNobodyWrites) {

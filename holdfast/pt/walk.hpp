@@ -1,72 +1,156 @@
-// Walking a tree of tables, for a format F and a way to get at a table.
+// Walking a tree of tables, for a format F and a way to get at a table: what live and incoming tables share.
 //
 // Follow: (PhysAddr page, unsigned level) -> const u64* or null. It decides what may be read (a live table: everything;
 // a table from another kernel: only what verification stamped); null ends that branch as if nothing were mapped there.
-// Recursion is as deep as the table is high. Threads: readers beside one writer see old or new entries.
+// Recursion is as deep as the table is high. Threads: readers beside a writer see old or new items.
 #pragma once
+
+#include <array>
 
 #include "holdfast/base/hw_access.hpp"
 #include "holdfast/pt/format.hpp"
 
 namespace holdfast::pt {
 
-/// Errors: NotFound. @p iova is inside the width of the table.
+/// Words of one table that the digest covers: all of its memory that hardware can read as items.
+template <PageTableFormat F>
+[[nodiscard]] constexpr u64 table_words(const Tree& tree, unsigned level) {
+  const u64 items = level == tree.top_level ? top_items<F>(tree) : items_per_table<F>;
+  return std::max(items, items_per_table<F>);
+}
+
+/// What the leaf @p item at @p level says of @p inside.
+template <PageTableFormat F>
+[[nodiscard]] Translation translation_of(u64 item, unsigned level, u64 inside) {
+  const u64 size = u64{1} << F::leaf_size_lg2(item, level);
+  return {F::leaf_address(item, level) + (inside & (size - 1)), size, F::prot(item)};
+}
+
+/// Errors: NotFound. @p iova is one that the tree covers.
 template <PageTableFormat F, class Follow>
-Result<Translation> find_leaf(PhysAddr top, unsigned top_level, u64 iova, const Follow& follow) {
-  PhysAddr page = top;
-  for (unsigned level = top_level;; --level) {
+Result<Translation> find_leaf(const Tree& tree, Iova iova, const Follow& follow) {
+  const u64 inside = tree.from(iova);
+  PhysAddr page = tree.top;
+  u64 index = inside >> item_lg2<F>(tree.top_level);
+  for (unsigned level = tree.top_level;; --level) {
     const u64* table = follow(page, level);
     if (table == nullptr) return Code::NotFound;
-    const u64 entry = hw_load(&table[index_of(iova, level)]);
-    switch (F::kind(entry, level)) {
-      case EntryKind::Empty: return Code::NotFound;
-      case EntryKind::Table: page = F::table_address(entry); continue;
-      case EntryKind::Leaf: {
-        const u64 offset = iova & (item_size(level) - 1);
-        return Translation{F::leaf_address(entry, level) + offset, item_size(level), F::prot(entry)};
-      }
-    }
+    const u64 item = hw_load(&table[index]) & ~tree.encryption;
+    const EntryKind kind = F::kind(item, level);
+    if (kind == EntryKind::Leaf) return translation_of<F>(item, level, inside);
+    if (kind == EntryKind::Empty) return Code::NotFound;
+    page = F::table_address(item);
+    index = inside >> item_lg2<F>(level - 1) & (items_per_table<F> - 1);
   }
 }
 
-/// Every leaf below @p page by rising IOVA; @p base is the first IOVA of the table.
+/// Many lookups side by side: at each level all items are fetched before the first is looked at.
+template <PageTableFormat F>
+struct LookupBatch {
+  static constexpr std::size_t size = 32;
+
+  /// At most `size` of them.
+  template <class Follow>
+  static void run(const Tree& tree, std::span<const Iova> iovas, std::span<Translation> to, const Follow& follow) {
+    std::array<const u64*, size> slots;
+    std::array<u8, size> open;  // which are still on their way
+    std::size_t left = 0;
+    const u64* top = follow(tree.top, tree.top_level);
+    for (std::size_t i = 0; i < iovas.size(); ++i) {
+      to[i] = {};
+      if (!tree.covers(iovas[i].value, iovas[i].value) || top == nullptr) continue;
+      slots[i] = &top[tree.from(iovas[i]) >> item_lg2<F>(tree.top_level)];
+      __builtin_prefetch(slots[i]);
+      open[left++] = static_cast<u8>(i);
+    }
+    for (unsigned level = tree.top_level; left != 0; --level) {
+      std::size_t still = 0;
+      for (std::size_t at = 0; at < left; ++at) {
+        const std::size_t i = open[at];
+        const u64 item = hw_load(slots[i]) & ~tree.encryption;
+        const EntryKind kind = F::kind(item, level);
+        if (kind == EntryKind::Table) {
+          const u64* table = follow(F::table_address(item), level - 1);
+          if (table == nullptr) continue;
+          slots[i] = &table[tree.from(iovas[i]) >> item_lg2<F>(level - 1) & (items_per_table<F> - 1)];
+          __builtin_prefetch(slots[i]);
+          open[still++] = static_cast<u8>(i);
+        } else if (kind == EntryKind::Leaf) {
+          to[i] = translation_of<F>(item, level, tree.from(iovas[i]));
+        }
+      }
+      left = still;
+    }
+  }
+};
+
+/// Every leaf below @p page by rising address; @p base is the first address inside that the table maps.
 template <PageTableFormat F, class Follow>
-Visit visit_leaves_below(PhysAddr page, unsigned level, u64 base, LeafVisitor& visitor, const Follow& follow) {
+Visit visit_leaves_below(const Tree& tree, PhysAddr page, unsigned level, u64 base, LeafVisitor& visitor,
+                         const Follow& follow) {
   const u64* table = follow(page, level);
   if (table == nullptr) return Visit::Continue;
-  for (u64 i = 0; i < entries_per_table; ++i) {
-    const u64 entry = hw_load(&table[i]);
-    const u64 iova = base + (i << item_lg2(level));
+  const u64 items = level == tree.top_level ? top_items<F>(tree) : items_per_table<F>;
+  for (u64 i = 0; i < items;) {
+    const u64 item = hw_load(&table[i]) & ~tree.encryption;
+    const u64 inside = base + (i << item_lg2<F>(level));
     Visit next = Visit::Continue;
-    switch (F::kind(entry, level)) {
+    u64 step = 1;
+    switch (F::kind(item, level)) {
       case EntryKind::Empty: break;
       case EntryKind::Table:
-        next = visit_leaves_below<F>(F::table_address(entry), level - 1, iova, visitor, follow);
+        next = visit_leaves_below<F>(tree, F::table_address(item), level - 1, inside, visitor, follow);
         break;
-      case EntryKind::Leaf:
-        next = visitor.leaf(Iova(iova), {F::leaf_address(entry, level), item_size(level), F::prot(entry)});
+      case EntryKind::Leaf: {
+        const unsigned size_lg2 = F::leaf_size_lg2(item, level);
+        next = visitor.leaf(tree.to(inside), {F::leaf_address(item, level), u64{1} << size_lg2, F::prot(item)});
+        step = items_of_leaf<F>(level, size_lg2);
         break;
+      }
     }
     if (next == Visit::Stop) return Visit::Stop;
+    i += step;
   }
   return Visit::Continue;
 }
 
+template <PageTableFormat F, class Follow>
+Visit visit_leaves(const Tree& tree, LeafVisitor& visitor, const Follow& follow) {
+  return visit_leaves_below<F>(tree, tree.top, tree.top_level, 0, visitor, follow);
+}
+
+/// ChildrenFirst allows the visitor to free what it is shown.
 enum class Order : u8 { ParentsFirst, ChildrenFirst };
 
-/// Every table page from @p page down; level 0 tables are visited, not read. ChildrenFirst allows the visitor to free.
+/// Every table below the one at @p page, in batches of neighbours; level 0 tables are visited, not read.
 template <PageTableFormat F, Order order, class Follow>
-Visit visit_tables_below(PhysAddr page, unsigned level, TableVisitor& visitor, const Follow& follow) {
-  if (order == Order::ParentsFirst && visitor.table(page, level) == Visit::Stop) return Visit::Stop;
+Visit visit_tables_below(const Tree& tree, PhysAddr page, unsigned level, TableVisitor& visitor,
+                         const Follow& follow) {
   const u64* table = level != 0 ? follow(page, level) : nullptr;
-  for (u64 i = 0; table != nullptr && i < entries_per_table; ++i) {
-    const u64 entry = hw_load(&table[i]);
-    if (F::kind(entry, level) != EntryKind::Table) continue;
-    if (visit_tables_below<F, order>(F::table_address(entry), level - 1, visitor, follow) == Visit::Stop)
-      return Visit::Stop;
+  if (table == nullptr) return Visit::Continue;
+  const u64 items = level == tree.top_level ? top_items<F>(tree) : items_per_table<F>;
+  for (u64 i = 0; i < items;) {
+    std::array<PhysAddr, TableVisitor::max_batch> batch;
+    std::size_t count = 0;
+    for (; i < items && count < batch.size(); ++i) {
+      const u64 item = hw_load(&table[i]) & ~tree.encryption;
+      if (F::kind(item, level) == EntryKind::Table) batch[count++] = F::table_address(item);
+    }
+    if (count == 0) return Visit::Continue;
+    const std::span<const PhysAddr> children(batch.data(), count);
+    if (order == Order::ParentsFirst && visitor.tables(children, level - 1) == Visit::Stop) return Visit::Stop;
+    if (level > 1)
+      for (const PhysAddr child : children)
+        if (visit_tables_below<F, order>(tree, child, level - 1, visitor, follow) == Visit::Stop) return Visit::Stop;
+    if (order == Order::ChildrenFirst && visitor.tables(children, level - 1) == Visit::Stop) return Visit::Stop;
   }
-  if (order == Order::ChildrenFirst && visitor.table(page, level) == Visit::Stop) return Visit::Stop;
   return Visit::Continue;
+}
+
+/// Every table but the top.
+template <PageTableFormat F, Order order, class Follow>
+Visit visit_lower_tables(const Tree& tree, TableVisitor& visitor, const Follow& follow) {
+  return visit_tables_below<F, order>(tree, tree.top, tree.top_level, visitor, follow);
 }
 
 }  // namespace holdfast::pt
