@@ -4,7 +4,9 @@
 #   kind (test, check, fuzzer, bench)  name  labels (threads,serial)  timeout in seconds  acceptance ids  command...
 #
 # tools/run_tests.py reads that list; `ctest` knows the tests and checks as well.
-find_package(Python3 COMPONENTS Interpreter REQUIRED)  # most checks are Python: ${Python3_EXECUTABLE}
+if(HOLDFAST_TESTS)
+  find_package(Python3 COMPONENTS Interpreter REQUIRED)  # most checks are Python: ${Python3_EXECUTABLE}
+endif()
 
 function(holdfast_register kind name)
   cmake_parse_arguments(ARG "THREADS;SERIAL" "TIMEOUT" "ACCEPTANCE;COMMAND" ${ARGN})
