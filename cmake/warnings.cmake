@@ -1,4 +1,5 @@
-# Flags every target is built with: warnings, as errors where the project itself is built, and the chosen sanitizers.
+# Flags every target is built with: warnings, as errors where the project itself is built, the chosen sanitizers,
+# and what fuzzing needs.
 set(as_errors -Werror)
 if(HOLDFAST_LIBRARY_ONLY)  # a compiler that its users bring may warn of more
   set(as_errors "")
@@ -14,5 +15,9 @@ if(HOLDFAST_SANITIZE)
 endif()
 if(HOLDFAST_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+if(HOLDFAST_COVERAGE)
+  add_compile_options(-fprofile-instr-generate -fcoverage-mapping)
+  add_link_options(-fprofile-instr-generate)
 endif()
 include_directories(${CMAKE_SOURCE_DIR})
