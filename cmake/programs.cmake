@@ -79,11 +79,18 @@ function(holdfast_fuzzer name)
   holdfast_register(fuzzer ${name} COMMAND $<TARGET_FILE:${name}>)
 endfunction()
 
-# holdfast_bench(NAME SOURCES file... LIBRARIES lib...): a benchmark; `./dev bench` builds and runs it.
+# holdfast_bench(NAME SOURCES file... LIBRARIES lib...)
+#
+# A Google Benchmark program; `./dev bench` builds and runs it. Each of its benchmarks is a row: it reports the counters
+# ns, yardstick_ns and target, and its label names the yardstick (tests/bench/row.hpp, tools/run_benchmarks.py).
 function(holdfast_bench name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
+  find_package(benchmark QUIET)
+  if(NOT benchmark_FOUND)
+    message(FATAL_ERROR "Google Benchmark is not installed: run ./dev setup (Debian package libbenchmark-dev)")
+  endif()
   add_executable(${name} EXCLUDE_FROM_ALL ${ARG_SOURCES})
-  target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES})
+  target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} benchmark::benchmark_main)
   holdfast_register(bench ${name} COMMAND $<TARGET_FILE:${name}>)
 endfunction()
 
