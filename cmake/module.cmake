@@ -10,7 +10,8 @@
 #   *_bench.cpp        the program NAME_bench, linked with the plain build
 #   all others         the library
 #
-# The plain libraries that have sources are listed in the global property HOLDFAST_CORE_LIBRARIES.
+# The modules are listed in the global property HOLDFAST_CORE_MODULES, the plain libraries that have sources in
+# HOLDFAST_CORE_LIBRARIES; HOLDFAST_DEPENDS_NAME and HOLDFAST_LIBRARIES_NAME keep the arguments for install.cmake.
 function(holdfast_core_module name)
   cmake_parse_arguments(ARG "" "" "DEPENDS;LIBRARIES" ${ARGN})
   file(GLOB_RECURSE files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/holdfast/${name}/*.cpp)
@@ -32,8 +33,15 @@ function(holdfast_core_module name)
       target_link_libraries(${library} ${scope} hf_${dependency}${variant})
     endforeach()
     target_link_libraries(${library} ${scope} ${ARG_LIBRARIES})
-    target_compile_definitions(${library} ${scope} HOLDFAST_TRACED=$<IF:$<STREQUAL:${variant},>,0,1>)
+    set(traced 0)
+    if(variant)
+      set(traced 1)
+    endif()
+    target_compile_definitions(${library} ${scope} HOLDFAST_TRACED=${traced})
   endforeach()
+  set_property(GLOBAL APPEND PROPERTY HOLDFAST_CORE_MODULES ${name})
+  set_property(GLOBAL PROPERTY HOLDFAST_DEPENDS_${name} ${ARG_DEPENDS})
+  set_property(GLOBAL PROPERTY HOLDFAST_LIBRARIES_${name} ${ARG_LIBRARIES})
   if(sources)
     set_property(GLOBAL APPEND PROPERTY HOLDFAST_CORE_LIBRARIES hf_${name})
   endif()

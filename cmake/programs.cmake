@@ -4,7 +4,9 @@
 #   kind (test, check, fuzzer, bench)  name  labels (threads,serial)  timeout in seconds  acceptance ids  command...
 #
 # tools/run_tests.py reads that list; `ctest` knows the tests and checks as well.
-find_package(Python3 COMPONENTS Interpreter REQUIRED)  # most checks are Python: ${Python3_EXECUTABLE}
+if(HOLDFAST_TESTS)
+  find_package(Python3 COMPONENTS Interpreter REQUIRED)  # most checks are Python: ${Python3_EXECUTABLE}
+endif()
 
 function(holdfast_register kind name)
   cmake_parse_arguments(ARG "THREADS;SERIAL" "TIMEOUT" "ACCEPTANCE;COMMAND" ${ARGN})
@@ -42,12 +44,31 @@ function(holdfast_check name)
   holdfast_register(check ${name} ${ARGN})
 endfunction()
 
-# holdfast_fuzzer(NAME SOURCES file... LIBRARIES lib...)
+# holdfast_fuzzer(NAME SOURCES file... LIBRARIES lib... COVERS file...)
 #
-# A libFuzzer program (LLVMFuzzerTestOneInput). It is listed everywhere and built by the fuzz preset only. Seeds, if
-# any, lie in fuzz/corpus/NAME/.
+# A libFuzzer program (LLVMFuzzerTestOneInput). It is listed everywhere and built by the presets fuzz and coverage only.
+# Seeds lie in fuzz/corpus/NAME/. COVERS names the sources, from the root, of which the seeds alone must reach 90 % of
+# the lines; more of them may stand in the fuzzer's own sources, at the beginning of a line: "// COVERS file...".
+# <build>/covers.tsv lists them, one line per fuzzer: name, then files, separated by tabs.
 function(holdfast_fuzzer name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES;COVERS" ${ARGN})
+  foreach(source ${ARG_SOURCES})
+    cmake_path(ABSOLUTE_PATH source)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})
+    file(STRINGS ${source} lines REGEX "^// COVERS ")
+    foreach(line ${lines})
+      string(REGEX MATCHALL "[^ ]+/[^ ]+" files "${line}")
+      list(FILTER files EXCLUDE REGEX "^//$")
+      list(APPEND ARG_COVERS ${files})
+    endforeach()
+  endforeach()
+  foreach(file ${ARG_COVERS})
+    if(NOT EXISTS ${CMAKE_SOURCE_DIR}/${file})
+      message(FATAL_ERROR "the fuzzer ${name} covers ${file}, which does not exist")
+    endif()
+  endforeach()
+  list(JOIN ARG_COVERS "\t" covers)
+  set_property(GLOBAL APPEND_STRING PROPERTY HOLDFAST_COVERS "${name}\t${covers}\n")
   if(NOT HOLDFAST_FUZZ)
     holdfast_register(fuzzer ${name})
     return()
@@ -58,16 +79,25 @@ function(holdfast_fuzzer name)
   holdfast_register(fuzzer ${name} COMMAND $<TARGET_FILE:${name}>)
 endfunction()
 
-# holdfast_bench(NAME SOURCES file... LIBRARIES lib...): a benchmark; `./dev bench` builds and runs it.
+# holdfast_bench(NAME SOURCES file... LIBRARIES lib...)
+#
+# A Google Benchmark program; `./dev bench` builds and runs it. Each of its benchmarks is a row: it reports the counters
+# ns, yardstick_ns and target, and its label names the yardstick (tests/bench/row.hpp, tools/run_benchmarks.py).
 function(holdfast_bench name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LIBRARIES" ${ARGN})
+  find_package(benchmark QUIET)
+  if(NOT benchmark_FOUND)
+    message(FATAL_ERROR "Google Benchmark is not installed: run ./dev setup (Debian package libbenchmark-dev)")
+  endif()
   add_executable(${name} EXCLUDE_FROM_ALL ${ARG_SOURCES})
-  target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES})
+  target_link_libraries(${name} PRIVATE ${ARG_LIBRARIES} benchmark::benchmark_main)
   holdfast_register(bench ${name} COMMAND $<TARGET_FILE:${name}>)
 endfunction()
 
 function(holdfast_write_programs)
   get_property(programs GLOBAL PROPERTY HOLDFAST_PROGRAMS)
   file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/programs.tsv CONTENT "${programs}")
+  get_property(covers GLOBAL PROPERTY HOLDFAST_COVERS)
+  file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/covers.tsv CONTENT "${covers}")
 endfunction()
 cmake_language(DEFER DIRECTORY ${CMAKE_SOURCE_DIR} CALL holdfast_write_programs)

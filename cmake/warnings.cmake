@@ -1,5 +1,10 @@
-# Flags every target is built with: warnings as errors, and the chosen sanitizers.
-add_compile_options(-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror -fno-omit-frame-pointer)
+# Flags every target is built with: warnings, as errors where the project itself is built, the chosen sanitizers,
+# and what fuzzing needs.
+set(as_errors -Werror)
+if(HOLDFAST_LIBRARY_ONLY)  # a compiler that its users bring may warn of more
+  set(as_errors "")
+endif()
+add_compile_options(-Wall -Wextra -Wpedantic -Wconversion -Wshadow ${as_errors} -fno-omit-frame-pointer)
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
   add_compile_options(-Wthread-safety)
 endif()
@@ -10,5 +15,9 @@ if(HOLDFAST_SANITIZE)
 endif()
 if(HOLDFAST_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
+endif()
+if(HOLDFAST_COVERAGE)
+  add_compile_options(-fprofile-instr-generate -fcoverage-mapping)
+  add_link_options(-fprofile-instr-generate)
 endif()
 include_directories(${CMAKE_SOURCE_DIR})

@@ -53,7 +53,10 @@ struct ThreadLocks {
   }
 };
 
-#if defined(NDEBUG)
+// A program must decide as the library did that it links: an installed package says how (cmake/install.cmake).
+#if defined(HOLDFAST_CHECK_LOCKS)
+inline constexpr bool check_locks = HOLDFAST_CHECK_LOCKS != 0;
+#elif defined(NDEBUG)
 inline constexpr bool check_locks = false;
 #else
 inline constexpr bool check_locks = true;

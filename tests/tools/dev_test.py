@@ -18,7 +18,8 @@ class Dev(TreeTest):
         path.chmod(0o755)
 
     def test_a_missing_or_unknown_command_shows_the_usage(self):
-        for arguments in ((), ("fly",), ("test", "--fast"), ("lint", "--fast")):
+        for arguments in ((), ("fly",), ("ci",), ("test", "--fast"), ("lint", "--fast"), ("fuzz", "--fast"),
+                          ("fuzz", "--seconds", "soon")):
             result = self.dev(*arguments)
             self.assertEqual(result.returncode, 2, arguments)
             self.assertIn("usage: ./dev <command>", result.stderr)

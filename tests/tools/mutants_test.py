@@ -14,20 +14,21 @@ PRESETS = """{"version": 6, "configurePresets": [{"name": "release", "generator"
 """
 # Stands in for a GoogleTest program with the one test S.doubles.
 PROGRAM = """#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 static int twice(int a) { return a * 2; }
 static_assert(sizeof(int) == 4);
 int main(int count, char** words) {
-  int ran = 0;
-  for (int i = 1; i < count; ++i) {
-    if (std::strcmp(words[i], "--gtest_filter=S.doubles") == 0) ran = 1;
-    const char* output = "--gtest_output=json:";
-    if (std::strncmp(words[i], output, std::strlen(output)) != 0) continue;
-    FILE* report = std::fopen(words[i] + std::strlen(output), "w");
-    std::fprintf(report, "{\\"tests\\": %d}", ran);
-    std::fclose(report);
-  }
-  return ran == 0 || twice(3) == 6 ? 0 : 1;
+  bool wanted = false;
+  for (int i = 1; i < count; ++i)
+    if (std::strcmp(words[i], "--gtest_filter=S.doubles") == 0) wanted = true;
+  int ready = 1;
+  if (ready != 1) std::exit(3);
+  if (!wanted) return 0;
+  std::puts("[ RUN      ] S.doubles");
+  std::fflush(stdout);
+  int running = 1;
+  return twice(3) == 6 && running == 1 ? 0 : 1;
 }
 """
 
@@ -55,11 +56,14 @@ class Mutants(TreeTest):
             ("a * 2", "2 * a", {"by": "build"}),
             ("a / 2", "a", {}),
             ("a * 2", "a * 4", {"test": "S.none"}),
-            ("std::fclose(report);", "std::fclose(report); for (;;) new int[99999];", {}))
+            ("int running = 1;", "for (;;) new int[99999]; int running = 1;", {}),
+            ("int running = 1;", "std::abort(); int running = 1;", {}),
+            ("int ready = 1;", "int ready = 2;", {}),
+            ("int ready = 1;", "std::abort(); int ready = 1;", {}))
         run = run_tool("run_mutants.py", self.root)
         verdicts = [line[:9].strip() for line in run.stdout.splitlines()[:-1]]
-        self.assertEqual(verdicts, ["killed", "SURVIVED", "NOT BUILT", "killed", "SURVIVED", "STALE", "STALE", "killed"],
-                         run.stdout + run.stderr)
+        self.assertEqual(verdicts, ["killed", "SURVIVED", "NOT BUILT", "killed", "SURVIVED", "STALE", "STALE", "killed",
+                                    "killed", "NOT RUN", "NOT RUN"], run.stdout + run.stderr)
         self.assertEqual(run.returncode, 1)
         self.assertEqual(self.program.read_text(), PROGRAM)
 

@@ -1,5 +1,6 @@
 """What the tests of the tools share: a tree of their own, and a way to run a tool on it."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -10,9 +11,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 TOOLS = REPOSITORY / "tools"
 
 
-def run_tool(name, *arguments):
+def run_tool(name, *arguments, environment=None):
     command = [sys.executable, "-B", TOOLS / name, *arguments]
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120)
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120,
+                          env={**os.environ, **(environment or {})})
 
 
 class TreeTest(unittest.TestCase):
