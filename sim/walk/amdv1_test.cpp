@@ -101,7 +101,7 @@ TEST_F(Amdv1Walk, SkipsLevelsWhoseAddressBitsAreZero) {
 }
 
 TEST_F(Amdv1Walk, RefusesATableThatIsNotBelow) {
-  for (u64 next : {4, 5, 6}) {
+  for (u64 next : {4u, 5u, 6u}) {
     memory.store(0x1008, ir_iw | 0x2001 | next << 9);
     expect_fault(memory, tables, iova, Access::Read, Fault::Reserved, 2);
   }
@@ -152,8 +152,8 @@ TEST_F(Amdv1Walk, ChecksEveryReservedBit) {
                           {0x3008, 0x60000000000ffe01},   // 2M encoded at level 2: that is its own size
                           {0x3008, 0x600000001ffffe01}};  // 1G encoded at level 2
   for (unsigned bit = 48; bit <= 58; ++bit)
-    for (u64 at : {0x1008, 0x2008, 0x3008, 0x4008}) cases.push_back({at, memory.load(at) | u64{1} << bit});
-  for (unsigned bit : {59, 60}) cases.push_back({0x1008, memory.load(0x1008) | u64{1} << bit});
+    for (u64 at : {0x1008u, 0x2008u, 0x3008u, 0x4008u}) cases.push_back({at, memory.load(at) | u64{1} << bit});
+  for (unsigned bit : {59u, 60u}) cases.push_back({0x1008, memory.load(0x1008) | u64{1} << bit});
   for (const Case& c : cases) {
     const u64 before = memory.load(c.at);
     memory.store(c.at, c.entry);

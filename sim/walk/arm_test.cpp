@@ -44,9 +44,9 @@ TEST_F(ArmWalk4K, TranslatesBlocksOf2MAnd1G) {
 }
 
 TEST_F(ArmWalk4K, InvalidDescriptorsAreTranslationFaults) {
-  for (u64 at : {0x1008, 0x2008, 0x3008, 0x4008}) {
+  for (u64 at : {0x1008u, 0x2008u, 0x3008u, 0x4008u}) {
     const u64 before = memory.load(at);
-    for (u64 type : {0, 2}) {
+    for (u64 type : {0u, 2u}) {
       memory.store(at, (before & ~u64{3}) | type);
       expect_fault(memory, tables, iova, Access::Read, Fault::NotPresent, 0x10);
     }
@@ -210,7 +210,7 @@ TEST_F(ArmWalk4K, AddressesBeyondTheOutputSizeAreAddressSizeFaults) {
   tables.output_bits = 40;
   memory.store(0x4008, 0xfffffff000 | 0xf47);
   expect_found(memory, tables, iova, {0xfffffff000, 12, 0});
-  for (u64 at : {0x1008, 0x2008, 0x3008, 0x4008}) {
+  for (u64 at : {0x1008u, 0x2008u, 0x3008u, 0x4008u}) {
     for (unsigned bit = 40; bit <= 47; ++bit) {
       const u64 before = memory.load(at);
       memory.store(at, before | u64{1} << bit);

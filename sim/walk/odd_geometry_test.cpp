@@ -34,7 +34,7 @@ TEST(OddGeometryWalk, EveryRefusalHasItsReason) {
                         Case{0x2000, 0x7003, Access::Read, Fault::NotPresent, 0x86},
                         Case{0x2001, 0x7003, Access::Write, Fault::Permission, 0x85},
                         Case{0x2003, 0x7002, Access::Read, Fault::Permission, 0x86},
-                        Case{0x2083, 0x7003, Access::Read, Fault::Reserved, 0x7a},
+                        Case{0x4083, 0x7003, Access::Read, Fault::Reserved, 0x7a},
                         Case{0x2803, 0x7003, Access::Read, Fault::Reserved, 0x7a},
                         Case{0x2003, 0x1000000007003, Access::Read, Fault::Reserved, 0x7a},
                         Case{0x2003, 0x4000000000007003, Access::Read, Fault::Reserved, 0x7a},

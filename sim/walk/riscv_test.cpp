@@ -112,7 +112,7 @@ TEST_F(RiscvWalk, ChecksWhatIsReservedInALeaf) {
   for (unsigned bit = 10; bit <= 18; ++bit) expect_page_fault(0x3008, 0x100000d7 | u64{1} << bit, Fault::Reserved);
   for (unsigned bit = 10; bit <= 27; ++bit) expect_page_fault(0x2008, 0x200000d7 | u64{1} << bit, Fault::Reserved);
   for (unsigned bit = 10; bit <= 36; ++bit) expect_page_fault(0x1008, 0x20000000d7 | u64{1} << bit, Fault::Reserved);
-  for (u64 type : {1, 2}) {
+  for (u64 type : {1u, 2u}) {
     memory.store(0x4008, 0x48d158d7 | type << 61);
     expect_found(memory, tables, iova, {0x123456000, 12, 0});
   }
@@ -124,7 +124,7 @@ TEST_F(RiscvWalk, ChecksWhatIsReservedInALeaf) {
 
 TEST_F(RiscvWalk, ChecksWhatIsReservedInATableEntry) {
   for (unsigned bit : {4u, 6u, 7u, 54u, 60u, 61u, 62u, 63u})
-    for (u64 at : {0x1008, 0x2008, 0x3008}) expect_page_fault(at, memory.load(at) | u64{1} << bit, Fault::Reserved);
+    for (u64 at : {0x1008u, 0x2008u, 0x3008u}) expect_page_fault(at, memory.load(at) | u64{1} << bit, Fault::Reserved);
   expect_page_fault(0x3008, 0x1005, Fault::Reserved);  // W alone
   expect_page_fault(0x4008, 0x801, Fault::Reserved);   // a table below the last level
   memory.store(0x3008, 0x1001 | 0x320);                // G and RSW are nobody's business

@@ -114,7 +114,7 @@ TEST_F(FirstStageWalk, ChecksEveryReservedBit) {
   };
   std::vector<Case> cases{{0x1008, 0x2087}, {0x2008, 0x40000087}};  // PS at level 3; no 1G pages
   for (unsigned bit = 46; bit <= 51; ++bit)
-    for (u64 at : {0x1008, 0x2008, 0x3008, 0x4008}) cases.push_back({at, memory.load(at) | u64{1} << bit});
+    for (u64 at : {0x1008u, 0x2008u, 0x3008u, 0x4008u}) cases.push_back({at, memory.load(at) | u64{1} << bit});
   for (unsigned bit = 13; bit <= 20; ++bit) cases.push_back({0x3008, 0x40000087 | u64{1} << bit});
   for (const Case& c : cases) {
     const u64 before = memory.load(c.at);
