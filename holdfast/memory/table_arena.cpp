@@ -1,4 +1,4 @@
-// Page-table pages of one domain. See table_arena.hpp.
+// The memory of one domain's page tables. See table_arena.hpp.
 #include "holdfast/memory/table_arena.hpp"
 
 #include <algorithm>
@@ -8,112 +8,92 @@
 
 namespace holdfast {
 
+namespace {
+
+/// Blocks on their way into an arena, chained through the frames of their heads, the highest first.
+class NewBlocks {
+ public:
+  explicit NewBlocks(Memory& memory) : x_memory(memory) {}
+  NewBlocks(const NewBlocks&) = delete;
+  NewBlocks& operator=(const NewBlocks&) = delete;
+  /// Gives back what nobody kept.
+  ~NewBlocks() {
+    while (x_highest != 0) {
+      const PhysAddr start(x_highest);
+      const Frame& head = x_memory.frames.at(start);
+      x_highest = head.link;
+      x_memory.buddy.release(start, head.order);
+    }
+  }
+
+  void insert(PhysAddr start) {
+    u64* above = &x_highest;  // blocks mostly come by rising address
+    while (*above > start.value) above = &x_memory.frames.at(PhysAddr(*above)).link;
+    x_memory.frames.at(start).link = std::exchange(*above, start.value);
+    ++x_count;
+  }
+  [[nodiscard]] PhysAddr highest() const { return PhysAddr(x_highest); }
+  [[nodiscard]] std::size_t count() const { return x_count; }
+  void keep() { x_highest = 0; }
+
+ private:
+  Memory& x_memory;
+  u64 x_highest = 0;  // 0 ends the chain: page 0 is never given out
+  std::size_t x_count = 0;
+};
+
+}  // namespace
+
 TableArena::TableArena(Memory& memory, TableMode mode, unsigned table_order)
-    : x_memory(memory), x_mode(mode), x_table_order(table_order), x_blocks(memory.heap), x_rooms(memory.heap) {}
+    : x_memory(memory), x_mode(mode), x_table_order(table_order), x_blocks(memory.heap, memory.frames, table_order) {
+  verify_invariant(table_order <= TableBlocks::max_block_order, "tables larger than a block");
+}
 
 TableArena::~TableArena() {
+  cancel_reserved();
   verify_invariant(x_mode == TableMode::Arena || x_tables == 0, "page-table pages were left behind");
-  for (const Block& block : x_blocks) x_memory.buddy.release(block.start, block.order);
+  for (const Block& block : blocks()) x_memory.buddy.release(block.start, block.order);
 }
 
-std::size_t TableArena::find_block(PhysAddr page) const {
-  const auto contains = [&](std::size_t i) {
-    return PhysRange{x_blocks[i].start, x_blocks[i].size_bytes()}.contains(page, 1);
-  };
-  if (x_last < x_blocks.size() && contains(x_last)) return x_last;
-  const auto above = std::upper_bound(x_blocks.begin(), x_blocks.end(), page,
-                                      [](PhysAddr address, const Block& block) { return address < block.start; });
-  if (above == x_blocks.begin()) return x_blocks.size();
-  const auto index = static_cast<std::size_t>(above - x_blocks.begin()) - 1;
-  if (!contains(index)) return x_blocks.size();
-  return x_last = index;
-}
-
-/// @p tables is 0 for a top of its own size.
-Status TableArena::add_block(unsigned order, u32 tables) {
-  Status room_for_one = x_blocks.reserve(x_blocks.size() + 1);
-  if (room_for_one.ok()) room_for_one = x_rooms.reserve(x_rooms.size() + 1);
-  const Result<PhysAddr> start =
-      room_for_one.ok() ? x_memory.buddy.allocate(order) : Result<PhysAddr>(room_for_one.error());
-  if (start.ok()) insert_block({*start, order}, tables);
-  x_blocks.shrink_to_fit();  // a failure leaves no trace
-  x_rooms.shrink_to_fit();
-  return start.code() == Code::Ok ? Status() : Status(start.code());
-}
-
-void TableArena::insert_block(Block block, u32 tables) {
-  const auto above = std::upper_bound(x_blocks.begin(), x_blocks.end(), block.start,
-                                      [](PhysAddr address, const Block& known) { return address < known.start; });
-  const auto index = static_cast<std::size_t>(above - x_blocks.begin());
-  Room room;
-  room.tables = tables;
-  for (u32 i = 0; i < tables; ++i) room.free[i / 64] |= u64{1} << i % 64;
-  MUST(x_blocks.insert(index, block), "room was reserved");
-  MUST(x_rooms.insert(index, room), "room was reserved");
-  x_unused += tables;
-  x_hint = std::min(x_hint, index);
-}
-
-/// Blocks about as large as what is there already: their number grows with the logarithm, and then by 2 MiB.
 Status TableArena::add_blocks(u64 missing) {
-  while (missing != 0) {
-    const u64 wanted = std::max(missing, (x_tables + x_unused) / 2) << x_table_order;
-    unsigned order = std::min<unsigned>(static_cast<unsigned>(std::bit_width(wanted)) - 1, max_block_order);
-    Status status = add_block(order, 1u << (order - x_table_order));
-    while (!status.ok() && order > x_table_order) {
-      --order;
-      status = add_block(order, 1u << (order - x_table_order));
-    }
-    if (!status.ok()) {
-      drop_empty_blocks();  // those of this call: others have been given back when they became empty
-      return status;
-    }
-    missing -= std::min<u64>(missing, u64{1} << (order - x_table_order));
+  NewBlocks blocks(x_memory);
+  // None is larger than the one before it: then at least one table of each is drawn.
+  unsigned largest = TableBlocks::max_block_order;
+  for (u64 added = 0; added < missing;) {
+    const u64 wanted = std::max(missing - added, (x_blocks.table_count() + added) / 2);
+    const auto wanted_order = x_table_order + static_cast<unsigned>(std::bit_width(wanted)) - 1;
+    TRY_ASSIGN(const Block block, x_memory.buddy.allocate_up_to(std::min(wanted_order, largest), x_table_order));
+    blocks.insert(block.start);
+    added += u64{1} << (block.order - x_table_order);
+    largest = block.order;
   }
+  TRY(x_blocks.add(blocks.highest(), blocks.count(), TableBlocks::Holds::Tables));
+  blocks.keep();
   return {};
 }
 
-void TableArena::drop_block(std::size_t index) {
-  const Block block = x_blocks[index];
-  x_unused -= x_rooms[index].tables - x_rooms[index].used;
-  x_blocks.erase(index);
-  x_rooms.erase(index);
-  x_hint = std::min(x_hint, index);
-  x_memory.buddy.release(block.start, block.order);
-}
-
-void TableArena::drop_empty_blocks() {
-  for (std::size_t i = x_blocks.size(); i-- != 0;)
-    if (x_rooms[i].tables != 0 && x_rooms[i].used == 0) drop_block(i);
-}
-
-PhysAddr TableArena::take_from_blocks() {
-  while (x_rooms[x_hint].used == x_rooms[x_hint].tables) ++x_hint;
-  Room& room = x_rooms[x_hint];
-  std::size_t word = 0;
-  while (room.free[word] == 0) ++word;
-  const u64 index = word * 64 + static_cast<unsigned>(std::countr_zero(room.free[word]));
-  room.free[word] &= room.free[word] - 1;
-  ++room.used;
-  --x_unused;
-  return x_blocks[x_hint].start + (index << (page_lg2 + x_table_order));
+Result<TablePages> TableArena::take_pages(u64 count) {
+  TablePages pages(x_memory.frames);
+  while (pages.count() != count) {
+    const auto page = x_memory.buddy.allocate(x_table_order);
+    if (!page.ok()) {
+      while (!pages.empty()) x_memory.buddy.release(pages.pop(), x_table_order);
+      return page.error();
+    }
+    pages.push_back(*page);
+  }
+  return pages;
 }
 
 Result<TablePages> TableArena::take(u64 count) {
-  TablePages pages(x_memory.frames);
   if (x_mode == TableMode::Page) {
-    for (u64 i = 0; i < count; ++i) {
-      const auto page = x_memory.buddy.allocate(x_table_order);
-      if (!page.ok()) {
-        while (!pages.empty()) x_memory.buddy.release(pages.pop(), x_table_order);
-        return page.error();
-      }
-      pages.push(*page);
-    }
-  } else {
-    if (count > x_unused) TRY(add_blocks(count - x_unused));
-    for (u64 i = 0; i < count; ++i) pages.push(take_from_blocks());
+    auto pages = take_pages(count);
+    if (pages.ok()) x_tables += count;
+    return pages;
   }
+  if (count > x_blocks.unused_count()) TRY(add_blocks(count - x_blocks.unused_count()));
+  TablePages pages(x_memory.frames);
+  x_blocks.draw(count, pages);
   x_tables += count;
   return pages;
 }
@@ -125,59 +105,74 @@ void TableArena::give_back(TablePages&& pages) {
 void TableArena::release(PhysAddr table) {
   --x_tables;
   if (x_mode == TableMode::Page) return x_memory.buddy.release(table, x_table_order);
-  const std::size_t index = find_block(table);
-  verify_invariant(index < x_blocks.size() && table.is_aligned(page_size_bytes << x_table_order),
-                   "released a page of another arena");
-  Room& room = x_rooms[index];
-  const u64 at = (table - x_blocks[index].start) >> (page_lg2 + x_table_order);
-  const u64 bit = u64{1} << at % 64;
-  verify_invariant(at < room.tables && (room.free[at / 64] & bit) == 0, "released a table page twice");
-  room.free[at / 64] |= bit;
-  --room.used;
-  ++x_unused;
-  x_hint = std::min(x_hint, index);
-  if (room.used == 0) drop_block(index);
+  if (const auto block = x_blocks.release(table)) x_memory.buddy.release(block->start, block->order);
 }
 
 void TableArena::release(std::span<const PhysAddr> tables) {
-  for (const PhysAddr table : tables) release(table);
+  if (x_mode == TableMode::Arena) {
+    for (const PhysAddr table : tables) release(table);
+    return;
+  }
+  x_tables -= tables.size();
+  x_memory.buddy.release(tables, x_table_order);
 }
 
 Result<PhysAddr> TableArena::take_top(unsigned order) {
+  verify_invariant(order >= x_table_order, "a top table smaller than the others");
   if (order == x_table_order) {
     TRY_ASSIGN(TablePages pages, take(1));
     return pages.pop();
   }
-  if (x_mode == TableMode::Page) {
-    TRY_ASSIGN(const PhysAddr top, x_memory.buddy.allocate(order));
-    ++x_tables;
-    return top;
+  TRY_ASSIGN(const PhysAddr top, x_memory.buddy.allocate(order));
+  if (x_mode == TableMode::Arena) {
+    NewBlocks block(x_memory);
+    block.insert(top);
+    TRY(x_blocks.add(top, 1, TableBlocks::Holds::Top));
+    block.keep();
   }
-  TRY(add_block(order, 0));
   ++x_tables;
-  const auto top = std::find_if(x_rooms.begin(), x_rooms.end(), [](const Room& room) { return room.tables == 0; });
-  return x_blocks[static_cast<std::size_t>(top - x_rooms.begin())].start;
+  return top;
 }
 
 void TableArena::release_top(PhysAddr top, unsigned order) {
   if (order == x_table_order) return release(top);
+  if (x_mode == TableMode::Arena) {
+    const std::size_t index = x_blocks.find(top);
+    verify_invariant(index != TableBlocks::none && blocks()[index] == Block{top, order}, "released no top table");
+    return release(top);
+  }
   --x_tables;
-  if (x_mode == TableMode::Page) return x_memory.buddy.release(top, order);
-  drop_block(find_block(top));
+  x_memory.buddy.release(top, order);
 }
 
 Status TableArena::preserve(BlockSink& sink) {
-  for (std::size_t i = 0; i < x_blocks.size(); ++i) {
-    const Status status = sink.preserve(x_blocks[i]);
+  const std::span<const Block> all = blocks();
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const Status status = sink.preserve(all[i]);
     if (status.ok()) continue;
-    while (i-- != 0) sink.unpreserve(x_blocks[i]);
+    while (i-- != 0) sink.unpreserve(all[i]);
     return status;
   }
   return {};
 }
 
 void TableArena::unpreserve(BlockSink& sink) {
-  for (const Block& block : x_blocks) sink.unpreserve(block);
+  for (const Block& block : blocks()) sink.unpreserve(block);
+}
+
+Status TableArena::reserve(u64 count) {
+  TRY_ASSIGN(TablePages more, take(count));
+  if (x_reserve.empty()) {
+    x_reserve = std::move(more);
+    return {};
+  }
+  while (!more.empty()) x_reserve.push_back(more.pop());
+  return {};
+}
+
+Result<PhysAddr> TableArena::allocate() {
+  TRY(reserve(1));
+  return allocate_reserved();
 }
 
 }  // namespace holdfast

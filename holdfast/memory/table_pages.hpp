@@ -1,6 +1,7 @@
-// TablePages: a private list of page-table pages that are not in any table yet (TableArena::take).
+// TablePages: table pages in one owner's hand, on their way into a tree or out of it. A list through Frame::link, in the
+// order in which they came; it owns nothing but the promise that somebody takes them: dropping one that is not empty
+// panics.
 //
-// It is chained through Frame::link. Move-only; dropping one that is not empty panics, because its pages would be lost.
 // Threads: the owner's. Failure: none.
 #pragma once
 
@@ -12,40 +13,55 @@ namespace holdfast {
 
 class [[nodiscard]] TablePages {
  public:
+  /// Empty, and nothing can be pushed: a place to move one to.
   TablePages() = default;
-  explicit TablePages(FrameTable& frames) : x_frames(&frames) {}
-  TablePages(TablePages&& other) noexcept { *this = std::move(other); }
-  /// Of a list that is empty.
+  explicit TablePages(const FrameTable& frames) : x_frames(&frames) {}
+  TablePages(TablePages&& other) noexcept { swap(other); }
+  /// This one must be empty.
   TablePages& operator=(TablePages&& other) noexcept {
-    verify_invariant(empty(), "page-table pages were dropped");
-    x_frames = other.x_frames;
-    x_first = std::exchange(other.x_first, PhysAddr());
-    x_count = std::exchange(other.x_count, 0);
+    verify_invariant(empty() || this == &other, "table pages were overwritten");
+    swap(other);
     return *this;
   }
   TablePages(const TablePages&) = delete;
   TablePages& operator=(const TablePages&) = delete;
-  ~TablePages() { verify_invariant(empty(), "page-table pages were dropped"); }
+  ~TablePages() { verify_invariant(empty(), "table pages were dropped"); }
 
   [[nodiscard]] bool empty() const { return x_count == 0; }
   [[nodiscard]] u64 count() const { return x_count; }
 
-  [[nodiscard]] PhysAddr pop() {
-    verify_invariant(x_count != 0, "took a page-table page that nobody had asked for");
-    const PhysAddr page = x_first;
-    x_first = PhysAddr(std::exchange(x_frames->at(page).link, 0));
+  PhysAddr pop() {
+    verify_invariant(!empty(), "took more table pages than there are");
     --x_count;
-    return page;
+    return std::exchange(x_first, PhysAddr(x_frames->at(x_first).link));
   }
+  /// The next one to be popped.
   void push(PhysAddr page) {
+    verify_invariant(x_frames != nullptr, "pushed a table page to no list");
     x_frames->at(page).link = x_first.value;
+    if (empty()) x_last = page;
     x_first = page;
+    ++x_count;
+  }
+  /// The last one to be popped.
+  void push_back(PhysAddr page) {
+    if (empty()) return push(page);
+    x_frames->at(x_last).link = page.value;
+    x_last = page;
     ++x_count;
   }
 
  private:
-  FrameTable* x_frames = nullptr;
-  PhysAddr x_first;  // meaningful when x_count != 0
+  void swap(TablePages& other) noexcept {
+    std::swap(x_frames, other.x_frames);
+    std::swap(x_first, other.x_first);
+    std::swap(x_last, other.x_last);
+    std::swap(x_count, other.x_count);
+  }
+
+  const FrameTable* x_frames = nullptr;
+  PhysAddr x_first;  // the links of x_count frames from here on mean something
+  PhysAddr x_last;
   u64 x_count = 0;
 };
 

@@ -59,6 +59,15 @@ class TestWorld : public World {
     return allocations >= k;
   }
 
+  /// The same, and every allocation after the k-th fails as well: for code that tries again with less.
+  template <class F>
+  bool starving(u64 k, F&& operation) {
+    starved = true;
+    const bool failed = failing(k, operation);
+    starved = false;
+    return failed;
+  }
+
   [[nodiscard]] std::byte* direct_map() const override { return x_base; }
   u64 mmio_read(PhysAddr address, Width) override { return registers[address.value]; }
   void mmio_write(PhysAddr address, Width, u64 value) override { registers[address.value] = value; }
@@ -79,7 +88,10 @@ class TestWorld : public World {
   void step() override {
     if (on_step) on_step();
   }
-  bool may_allocate() override { return ++allocations != fail_allocation_at; }
+  bool may_allocate() override {
+    ++allocations;
+    return starved && fail_allocation_at != 0 ? allocations < fail_allocation_at : allocations != fail_allocation_at;
+  }
 
  private:
   struct Ram {
@@ -110,6 +122,7 @@ class TestWorld : public World {
   std::function<void()> on_step;
   u64 allocations = 0;
   u64 fail_allocation_at = 0;
+  bool starved = false;
 };
 
 enum class TestOpen : u8 { Now, Later };

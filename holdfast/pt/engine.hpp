@@ -224,20 +224,21 @@ RadixTable<F, P>::RadixTable(Memory& memory, const TableConfig& config, TopObser
 
 template <PageTableFormat F, class P>
 Status RadixTable<F, P>::check(const TableConfig& config, const TopObserver* observer) {
-  if (config.levels == 0 || config.levels > F::max_levels || !F::supports(config.extent)) return Code::Invalid;
+  if (config.levels == 0 || config.levels > F::max_levels) return Code::Invalid;
   if (config.phys_bits < 32 || config.phys_bits > F::max_phys_bits) return Code::Invalid;
   u64 sizes = 0;
   for (unsigned level = 0; level < F::max_levels; ++level) sizes |= F::leaf_sizes(level);
   if ((config.page_sizes & ~sizes) != 0 || (config.page_sizes >> F::granule_lg2 & 1) == 0) return Code::Invalid;
   if (!only(config.features, F::features) || (!config.coherent && F::flushed_bit == 0)) return Code::Invalid;
   if (config.dynamic_top) {
-    // It grows one table at a time, so what it has must decode whole tables.
-    if (!F::dynamic_top || observer == nullptr || config.extent != IovaExtent::Lower) return Code::Invalid;
-    return F::is_valid_shape(F::max_levels, config.iova_bits) || reaches<F>(F::max_levels, config.iova_bits)
-               ? Status()
-               : Status(Code::Invalid);
+    // What it has to begin with decodes whole tables; what it may grow to is any width.
+    const bool valid = F::dynamic_top && observer != nullptr && config.extent == IovaExtent::Lower &&
+                       reaches<F>(F::max_levels, config.iova_bits) &&
+                       F::is_valid_shape(config.levels, std::min<unsigned>(config.iova_bits, item_lg2<F>(config.levels)));
+    return valid ? Status() : Status(Code::Invalid);
   }
-  return F::is_valid_shape(config.levels, config.iova_bits) ? Status() : Status(Code::Invalid);
+  return is_valid_tree<F>(config.levels, config.iova_bits, config.extent, config.phys_bits) ? Status()
+                                                                                             : Status(Code::Invalid);
 }
 
 template <PageTableFormat F, class P>
@@ -335,7 +336,7 @@ SavedTable RadixTable<F, P>::saved() const {
   const Tree all = tree();
   u64 sum = 0;
   collect([&](PhysAddr page, unsigned level) {
-    sum += table_digest(page, level, {words(page), table_words<F>(all, level)}, F::hardware_bits);
+    sum += table_digest<F>(page, level, {words(page), table_words<F>(all, level)});
   });
   return {.top = all.top,
           .top_level = all.top_level,

@@ -243,7 +243,7 @@ TEST(RestoredTable, UnknownFormatsAreNotInterpreted) {
   Update update({4, TableMode::Arena, Filling::Mixed});
   update.jump();
   RestoredTable& restored =
-      *RestoredTable::create(update.next->memory, Format{9}, update.saved, TableMode::Arena, update.blocks).value();
+      *RestoredTable::create(update.next->memory, Format{99}, update.saved, TableMode::Arena, update.blocks).value();
   VerifyReport report;
   EXPECT_EQ(restored.verify(report).code(), Code::NotSupported);
   EXPECT_TRUE(RestoredTable::destroy(&restored, update.next->restorer).ok());

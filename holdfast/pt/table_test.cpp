@@ -364,7 +364,7 @@ TEST_P(RandomTableTest, WhenAnyAllocationFailsNothingHasChanged) {
     const PageModel model = model_of(table);
     std::vector<Block> blocks(table.arena().blocks().begin(), table.arena().blocks().end());
     Status status;
-    for (u64 k = 1; world.failing(k, [&] { status = map_now(table, Iova(iova), runs, Prot::Read); }); ++k) {
+    for (u64 k = 1; world.starving(k, [&] { status = map_now(table, Iova(iova), runs, Prot::Read); }); ++k) {
       ++failed;
       ASSERT_EQ(status.code(), Code::NoMemory);
       ASSERT_EQ(memory.buddy.free_blocks(), free_before);
@@ -437,7 +437,7 @@ TEST_F(TableTest, AMappingOfManyTablesFailsAsAWholeAtEveryAllocation) {
     const u64 objects = memory.heap.live_objects();
     Status status;
     u64 k = 1;
-    for (; world.failing(k, [&] { status = map_now(table, 512 * gib - gib / 4, gib, gib / 2); }); ++k) {
+    for (; world.starving(k, [&] { status = map_now(table, 512 * gib - gib / 4, gib, gib / 2); }); ++k) {
       ASSERT_EQ(status.code(), Code::NoMemory);
       ASSERT_EQ(memory.buddy.free_blocks(), before);
       ASSERT_EQ(memory.heap.live_objects(), objects);
@@ -445,13 +445,13 @@ TEST_F(TableTest, AMappingOfManyTablesFailsAsAWholeAtEveryAllocation) {
       ASSERT_TRUE(model_of(table).empty());
     }
     ASSERT_TRUE(status.ok());
-    EXPECT_GE(k, mode == TableMode::Page ? 260u : 5u);
+    EXPECT_GE(k, mode == TableMode::Page ? 257u : 2u);
     EXPECT_EQ(unmap_now(table, 512 * gib - gib / 4, gib / 2).value(), gib / 2);
     Table::destroy(&table);
   }
 }
 
-TEST_F(TableTest, MapsAGigabyteOfPagesAndForgetsItInOneStoreATable) {
+TEST_F(TableTest, MapsAGigabyteOfPagesAndForgetsItInOneStore) {
   Table& table = make(config_of(4, sizes_4k));
   u64 stores = 0;
   world.on_step = [&] { ++stores; };
@@ -460,7 +460,7 @@ TEST_F(TableTest, MapsAGigabyteOfPagesAndForgetsItInOneStoreATable) {
   EXPECT_EQ(table.table_count(), 1u + 1 + 1 + 512);
   stores = 0;
   EXPECT_EQ(unmap_now(table, 0, gib).value(), gib);
-  EXPECT_EQ(stores, 2 * 513u);
+  EXPECT_EQ(stores, 2u) << "full tables leave together";
   world.on_step = nullptr;
   EXPECT_EQ(table.table_count(), 2u);
   Table::destroy(&table);

@@ -99,9 +99,9 @@ class Damage {
   Damage(const Damage&) = delete;
   Damage& operator=(const Damage&) = delete;
   void make_the_checksum_right() {
-    constexpr u64 ignored = VtdSecondStage::hardware_bits;
     x_update.saved.checksum +=
-        table_digest(x_page, x_level, {words, 512}, ignored) - table_digest(x_page, x_level, x_before, ignored);
+        table_digest<VtdSecondStage>(x_page, x_level, {words, 512}) -
+        table_digest<VtdSecondStage>(x_page, x_level, x_before);
   }
 
  private:

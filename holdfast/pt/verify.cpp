@@ -58,8 +58,8 @@ class Verifier {
   Status check() {
     const unsigned levels = x_saved.top_level + 1u;
     const Place top{x_saved.top, x_saved.top_level, 0, x_saved.top.value};
-    if (levels > F::max_levels || !F::is_valid_shape(levels, x_saved.iova_bits) || !F::supports(x_saved.extent) ||
-        x_saved.table_count == 0)
+    if (levels > F::max_levels || x_saved.table_count == 0 || x_saved.extent > IovaExtent::Upper ||
+        !is_valid_tree<F>(levels, x_saved.iova_bits, x_saved.extent, F::max_phys_bits))
       return refuse(VerifyReason::Shape, top);
     TRY(survey(x_saved.top, 0, top, x_saved.top_level));
     if (x_met != x_saved.table_count) return refuse(VerifyReason::TooFewTables, top);
@@ -121,7 +121,7 @@ class Verifier {
     const unsigned level = level_of(x_memory.frames.at(table).mark);
     x_memory.touches.table();
     const std::span<const u64> words(x_memory.map.at<u64>(table), table_words<F>(x_tree, level));
-    sum += table_digest(table, level, words, F::hardware_bits);
+    sum += table_digest<F>(table, level, words);
     for (u64 i = 0; i < words.size(); ++i) {
       const u64 item = load(&words[i]);
       if (item == 0 || F::kind(item, level) == EntryKind::Table) continue;
@@ -139,7 +139,7 @@ class Verifier {
     // Every item of a leaf is the first one, moved on; so the first answers for where all of them lead.
     if (items != 1) {
       const u64 expected = load(&words[first]) + (place.index - first) * F::next_in_leaf(place.level);
-      if (((expected ^ place.entry) & ~F::hardware_bits) != 0) return refuse(VerifyReason::Contiguous, place);
+      if (((expected ^ place.entry) & ~changing_bits<F>(expected) & ~changing_bits<F>(place.entry)) != 0) return refuse(VerifyReason::Contiguous, place);
       if (place.index != first) return {};
       if (!is_leaf_of(size_lg2, words.subspan(first, items), place.level))
         return refuse(VerifyReason::Contiguous, place);

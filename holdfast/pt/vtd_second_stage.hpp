@@ -74,11 +74,11 @@ struct VtdSecondStage {
   }
   [[nodiscard]] static constexpr bool passes_all(u64 item) { return (item & 3) == 3; }
 
-  [[nodiscard]] static constexpr Result<u64> attributes_of(Prot prot, Features features) {
+  [[nodiscard]] static constexpr Result<u64> attributes_of(Prot prot, Features chosen) {
     const Prot access = prot & Prot::ReadWrite;
     if (access == Prot::None) return Code::Invalid;
-    if (has(features, Features::NoReadOnly) && !allows(access, Prot::Write)) return Code::Invalid;
-    const bool snoop = has(features, Features::ForceCoherence);
+    if (has(chosen, Features::NoReadOnly) && !allows(access, Prot::Write)) return Code::Invalid;
+    const bool snoop = has(chosen, Features::ForceCoherence);
     return static_cast<u64>(access) | SsEntry().with<ss_entry::Snp>(snoop ? 1 : 0).raw();
   }
   [[nodiscard]] static constexpr u64 leaf(PhysAddr address, unsigned level, unsigned, u64 attributes) {
