@@ -314,12 +314,11 @@ TEST(Untrusted, LeafThatLeadsToTablesVerifiedLaterIsRefused) {
     const u64* used = std::find_if(words, words + 512, [](u64 word) { return word != 0; });
     table = PhysAddr(*used & ~u64{0xfff});
   }
-  constexpr u64 accessed_and_dirty = u64{3} << 8;
   u64* words = map.at<u64>(table);
   u64* leaf = std::find_if(words, words + 512, [](u64 word) { return word != 0; });
-  attest.checksum_root -= pt::table_digest(table, 0, words, accessed_and_dirty);
+  attest.checksum_root -= pt::table_digest<pt::VtdSecondStage>(table, 0, {words, 512});
   *leaf = update.own->top().value | 3;
-  attest.checksum_root += pt::table_digest(table, 0, words, accessed_and_dirty);
+  attest.checksum_root += pt::table_digest<pt::VtdSecondStage>(table, 0, {words, 512});
   attest.checksum = abi::checksum_of(attest);
   Kernel& kernel = update.live();
   EXPECT_EQ(kernel.core().find_restored(update.shared_record).code(), Code::Corrupt);

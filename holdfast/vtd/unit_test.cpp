@@ -229,7 +229,7 @@ TEST_P(UnitTest, InstallAndReplaceAllocateNothing) {
 
 pt::Gather gather_of(u64 start, u64 size) {
   pt::Gather gather;
-  gather.add_range({Iova(start), size});
+  gather.add_range({Iova(start), size}, {.leaves = 1, .tables = 0});
   return gather;
 }
 

@@ -14,7 +14,6 @@ namespace {
 
 constexpr u64 present = 1;
 constexpr u64 ss_page_size = u64{1} << 7;
-constexpr u64 ss_accessed_and_dirty = u64{3} << 8;
 constexpr u64 ss_address = ((u64{1} << 52) - 1) & ~(page_size_bytes - 1);
 
 constexpr PhysAddr pointer(u64 entry) { return PhysAddr(entry & ss_address); }
@@ -30,7 +29,7 @@ struct TableSum {
     if (!ram.contains(table, page_size_bytes) || std::find(met.begin(), met.end(), table) != met.end()) return;
     met.push_back(table);
     const u64* words = &ram.at<u64>(table);
-    sum += pt::table_digest(table, static_cast<unsigned>(level), words, ss_accessed_and_dirty);
+    sum += pt::table_digest<pt::VtdSecondStage>(table, static_cast<unsigned>(level), {words, 512});
     for (u64 i = 0; i < 512; ++i)
       if (leads_to_table(words[i], level)) collect(pointer(words[i]), level - 1);
   }
