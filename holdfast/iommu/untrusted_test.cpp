@@ -4,6 +4,7 @@
 
 #include "holdfast/iommu/test_update.hpp"
 #include "holdfast/pt/digest.hpp"
+#include "holdfast/pt/vtd_second_stage.hpp"
 
 namespace holdfast::iommu {
 namespace {

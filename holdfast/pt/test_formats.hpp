@@ -17,7 +17,7 @@
 
 namespace holdfast::pt {
 
-[[nodiscard]] constexpr Format test_format(u32 number) { return static_cast<Format>(0x7fff'0000 + number); }
+[[nodiscard]] constexpr Format test_format(u32 number) { return static_cast<Format>(0xf000'0000 + number); }
 
 using AmdV1Granule2K = AmdV1Geometry<test_format(0), 11, 5, 56>;
 

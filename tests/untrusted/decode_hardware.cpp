@@ -3,6 +3,7 @@
 #include "holdfast/abi/iommu.hpp"
 #include "holdfast/hw/vtd/entries.hpp"
 #include "holdfast/pt/digest.hpp"
+#include "holdfast/pt/vtd_second_stage.hpp"
 #include "tests/untrusted/decoder.hpp"
 
 namespace untrusted {
