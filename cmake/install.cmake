@@ -4,7 +4,8 @@
 #   include/uapi/       plain C headers of the user boundary, without those of its test
 #   lib/                libholdfast_MODULE.a: the plain build of each module that has sources
 #   lib/cmake/holdfast/ find_package(holdfast [COMPONENTS module...])
-#   lib/pkgconfig/      holdfast.pc, holdfast-pt.pc (page tables and what they need), holdfast-uapi.pc (headers alone)
+#   lib/pkgconfig/      holdfast.pc, holdfast-pt.pc (page tables, vector kernels and what they need), holdfast-uapi.pc
+#                       (headers alone)
 #
 # Imported targets: holdfast::MODULE for each module, with all it depends on; holdfast::holdfast for all of them;
 # holdfast::uapi. Nothing installed names a folder of the source or build tree, or the prefix: it may be moved.
@@ -140,7 +141,7 @@ endfunction()
 function(holdfast_install_packages)
   get_property(modules GLOBAL PROPERTY HOLDFAST_CORE_MODULES)
   set(cflags -I\${includedir} -DHOLDFAST_TRACED=0 -DHOLDFAST_CHECK_LOCKS=${HOLDFAST_CHECKS_LOCKS})
-  holdfast_modules_below(page_tables pt)
+  holdfast_modules_below(page_tables pt vector)
   holdfast_modules_below(others ${modules})
   list(REMOVE_ITEM others ${page_tables})
   holdfast_install_pkgconfig(holdfast-pt DESCRIPTION "IOMMU page tables, freestanding C++23" MODULES ${page_tables}

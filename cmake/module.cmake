@@ -1,4 +1,4 @@
-# holdfast_core_module(NAME DEPENDS module... LIBRARIES lib...)
+# holdfast_core_module(NAME DEPENDS module... LIBRARIES lib... BENCH_LIBRARIES lib...)
 #
 # One module of the library, built twice: hf_NAME (plain) and hf_NAME_traced (every hw_store and register access calls
 # the world's step hook). Both are freestanding C++: no exceptions, no RTTI, nothing of an operating system.
@@ -7,13 +7,13 @@
 #   *_test.cpp         the program NAME_test, linked with the traced build
 #   *_thread_test.cpp  the program NAME_thread_test, which also runs under ThreadSanitizer
 #   *_fuzz.cpp         one fuzzer each, linked with the plain build
-#   *_bench.cpp        the program NAME_bench, linked with the plain build
+#   *_bench.cpp        the program NAME_bench, linked with the plain build and BENCH_LIBRARIES
 #   all others         the library
 #
 # The modules are listed in the global property HOLDFAST_CORE_MODULES, the plain libraries that have sources in
 # HOLDFAST_CORE_LIBRARIES; HOLDFAST_DEPENDS_NAME and HOLDFAST_LIBRARIES_NAME keep the arguments for install.cmake.
 function(holdfast_core_module name)
-  cmake_parse_arguments(ARG "" "" "DEPENDS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "DEPENDS;LIBRARIES;BENCH_LIBRARIES" ${ARGN})
   file(GLOB_RECURSE files CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/holdfast/${name}/*.cpp)
   set(sources ${files})
   list(FILTER sources EXCLUDE REGEX "_(test|fuzz|bench)\\.cpp$")
@@ -47,11 +47,11 @@ function(holdfast_core_module name)
   endif()
 
   if(HOLDFAST_TESTS)
-    holdfast_module_programs(${name} "${files}")
+    holdfast_module_programs(${name} "${files}" "${ARG_BENCH_LIBRARIES}")
   endif()
 endfunction()
 
-function(holdfast_module_programs name files)
+function(holdfast_module_programs name files bench_libraries)
   set(tests ${files})
   list(FILTER tests INCLUDE REGEX "_test\\.cpp$")
   set(thread_tests ${tests})
@@ -73,6 +73,6 @@ function(holdfast_module_programs name files)
     holdfast_fuzzer(${fuzzer} SOURCES ${source} LIBRARIES hf_${name})
   endforeach()
   if(benches)
-    holdfast_bench(${name}_bench SOURCES ${benches} LIBRARIES hf_${name})
+    holdfast_bench(${name}_bench SOURCES ${benches} LIBRARIES hf_${name} ${bench_libraries})
   endif()
 endfunction()

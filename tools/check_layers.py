@@ -15,7 +15,7 @@ import re
 import sys
 from pathlib import Path
 
-LAYERS = "base abi hw memory pt kho luo iommu pci vtd memfd iommufd vfio kernel".split()
+LAYERS = "base abi hw memory pt kho luo iommu pci vtd memfd iommufd vfio kernel vector".split()
 
 # Folder -> prefixes it may include besides its own files and the standard library.
 OUTSIDE = {

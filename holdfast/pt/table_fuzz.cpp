@@ -1,0 +1,139 @@
+// Fuzzes sequences of operations on a live table of any format: after each, the table says what a plain model says.
+//
+// The model is one entry a page of a window of addresses; hardware's part (dirty bits) is not played here.
+// COVERS holdfast/pt/engine_map.hpp holdfast/pt/engine_unmap.hpp holdfast/pt/engine_cut.hpp holdfast/pt/gather.cpp
+#include <map>
+#include <vector>
+
+#include "holdfast/memory/own_ram.hpp"
+#include "holdfast/pt/formats.hpp"
+#include "holdfast/pt/table.hpp"
+#include "holdfast/pt/test_fuzz_input.hpp"
+
+namespace holdfast::pt {
+namespace {
+
+constexpr u64 ram_bytes = u64{8} << 20;
+
+/// Address of a page -> where it leads.
+using Model = std::map<u64, u64>;
+
+class Session {
+ public:
+  Session(Memory& memory, const TableConfig& config, unsigned granule_lg2)
+      : x_granule(u64{1} << granule_lg2), x_table(*Table::create(memory, config).value()) {
+    // Around a boundary of large pages in the middle of the lower (or only) half.
+    const Tree tree = x_table.tree();
+    const u64 middle = (u64{1} << (tree.iova_bits - 2)) - 32 * x_granule;
+    x_window = tree.to(config.extent == IovaExtent::SignExtended ? middle >> 1 : middle).value;
+  }
+  ~Session() {
+    check();
+    Table::destroy(&x_table);
+  }
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  void step(FuzzInput& input) {
+    const u64 choice = input.below(4);
+    const u64 iova = x_window + input.below(700) * x_granule;
+    const u64 pages = 1 + (input.below(2) == 0 ? input.below(8) : input.below(1200));
+    switch (choice) {
+      case 0:
+      case 1: map(iova, pages, input); break;
+      case 2: unmap(iova, pages); break;
+      case 3: cut(iova); break;
+    }
+    if (input.below(8) == 0) check();
+  }
+
+ private:
+  void map(u64 iova, u64 pages, FuzzInput& input) {
+    std::vector<PhysRange> runs;
+    const auto aligned = input.below(3);
+    for (u64 left = pages; left != 0;) {
+      const u64 count = input.below(3) == 0 ? 1 + input.below(left) : left;
+      u64 target = (u64{1} << 31) + input.below(4096) * x_granule;
+      if (aligned != 0) target = (target & ~low_bits(25)) | (iova & low_bits(25));
+      runs.push_back({PhysAddr(target), count * x_granule});
+      left -= count;
+    }
+    Iova collision;
+    const Status status = x_table.map(Iova(iova), runs, Prot::ReadWrite, x_gather, &collision);
+    x_gather.complete(x_table);
+    const auto taken = x_model.lower_bound(iova);
+    const bool free = taken == x_model.end() || taken->first >= iova + pages * x_granule;
+    if (!free) {
+      verify_invariant(status.code() == Code::AddressInUse, "mapped over a page");
+      verify_invariant(collision.value == taken->first, "another collision was named");
+      return;
+    }
+    if (status.code() == Code::NoMemory) return;
+    verify_invariant(status.ok(), "a free range was not mapped");
+    for (const PhysRange& run : runs)
+      for (u64 at = 0; at < run.size_bytes; at += x_granule, iova += x_granule) x_model[iova] = run.start.value + at;
+  }
+
+  void unmap(u64 iova, u64 pages) {
+    // Whole leaves up to the first hole, and nothing when the first leaf begins before.
+    u64 expected = 0;
+    while (expected < pages * x_granule) {
+      const auto found = x_table.lookup(Iova(iova + expected));
+      if (!found.ok() || ((iova + expected) & (found->page_size - 1)) != 0) break;
+      expected += found->page_size;
+    }
+    const auto bytes = x_table.unmap(Iova(iova), pages * x_granule, x_gather);
+    x_gather.complete(x_table);
+    verify_invariant(bytes.ok() && *bytes == expected, "another number of bytes was unmapped");
+    x_model.erase(x_model.lower_bound(iova), x_model.lower_bound(iova + expected));
+  }
+
+  void cut(u64 iova) {
+    const Status status = x_table.cut(Iova(iova), x_gather);
+    x_gather.complete(x_table);
+    if (!status.ok()) return;
+    const auto found = x_table.lookup(Iova(iova));
+    if (found.ok()) verify_invariant((iova & (found->page_size - 1)) == 0, "a leaf still crosses the boundary");
+  }
+
+  void check() const {
+    auto expected = x_model.begin();
+    x_table.for_each_leaf([&](Iova from, const Translation& to) {
+      for (u64 at = 0; at < to.page_size; at += x_granule, ++expected) {
+        verify_invariant(expected != x_model.end() && expected->first == from.value + at,
+                         "a page too many, or too few");
+        verify_invariant(expected->second == to.address.value + at, "a page leads elsewhere");
+      }
+    });
+    verify_invariant(expected == x_model.end(), "a page is missing");
+  }
+
+  u64 x_granule;
+  Table& x_table;
+  Gather x_gather;
+  u64 x_window = 0;
+  Model x_model;
+};
+
+}  // namespace
+}  // namespace holdfast::pt
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace holdfast;
+  alignas(page_size_bytes) static std::byte bytes[pt::ram_bytes];
+  OwnRam ram(bytes, PhysAddr(0));
+  MUST(ram.open(), "there is room for the frame table");
+  pt::FuzzInput input(data, size);
+  pt::TableConfig config = pt::fuzz_shapes[input.below(std::size(pt::fuzz_shapes))];
+  config.mode = input.below(2) == 0 ? TableMode::Arena : TableMode::Page;
+  config.sharing = input.below(2) == 0 ? pt::Sharing::Exclusive : pt::Sharing::Shared;
+  unsigned granule_lg2 = 0;
+  MUST(pt::with_format(config.format, [&]<class F>() { return granule_lg2 = F::granule_lg2, Status(); }), "known");
+  const u64 free_before = ram.memory().buddy.free_frames();
+  {
+    pt::Session session(ram.memory(), config, granule_lg2);
+    while (!input.empty()) session.step(input);
+  }
+  verify_invariant(ram.memory().buddy.free_frames() == free_before, "memory was lost");
+  return 0;
+}
