@@ -103,6 +103,8 @@ std::unique_ptr<Machine> start_riscv_second_stage(const QemuBinary& binary);
 [[nodiscard]] std::vector<std::byte> halting_firmware();
 /// RAM from @p start, with a program of two instructions at @p program, where a processor is to begin.
 [[nodiscard]] SharedRam ram_with_program(PhysAddr start, PhysAddr program, u32 first, u32 second);
+/// Without the timers that would tick for ever: the halted processor lets virtual time jump from one to the next.
+inline constexpr const char* pc_machine = "q35,memory-backend=ram,pit=off,hpet=off";
 /// Where a PC's edu gets its registers, and how one asks for them.
 inline constexpr u64 pc_edu_bar = 0xfe00'0000;
 inline constexpr const char* edu_option = "edu,addr=5,dma_mask=0xffffffffffffffff";

@@ -16,7 +16,7 @@ constexpr u32 queue_entries_lg2 = 8;
 constexpr u64 queue_bytes = u64{16} << queue_entries_lg2;
 
 std::vector<std::string> pc_with(const char* iommu) {
-  return {"-M", "q35,memory-backend=ram", "-device", iommu, "-device", edu_option};
+  return {"-M", pc_machine, "-device", iommu, "-device", edu_option};
 }
 
 class AmdMachine final : public Machine {

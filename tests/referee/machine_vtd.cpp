@@ -25,7 +25,7 @@ constexpr u64 domain_id = 7;
 constexpr u64 rid_pasid = 0x41;  // second entry of the directory, second of its table
 
 std::vector<std::string> pc_with(const char* iommu) {
-  return {"-M", "q35,memory-backend=ram", "-device", iommu, "-device", edu_option};
+  return {"-M", pc_machine, "-device", iommu, "-device", edu_option};
 }
 
 class VtdMachine : public Machine {
