@@ -59,19 +59,33 @@ void Buddy::insert_coalesced(u64 pfn, unsigned order) {
   insert(pfn, order);
 }
 
-Result<PhysAddr> Buddy::allocate(unsigned order) {
-  if (order > max_order) return Code::TooBig;
-  if constexpr (traced)
-    if (!x_world.may_allocate()) return Code::NoMemory;
-  const Guard guard(x_lock);
-  unsigned from = order;
-  while (x_count[from] == 0)
-    if (++from > max_order) return Code::NoMemory;
+unsigned Buddy::smallest_from(unsigned order) const {
+  while (order <= max_order && x_count[order] == 0) ++order;
+  return order;
+}
+
+PhysAddr Buddy::take(unsigned from, unsigned order) {
   const u64 pfn = x_free[from].first() << from;
   remove(pfn, from);
   while (from-- > order) insert(pfn + (u64{1} << from), from);
   x_frames.at(Pfn(pfn).address()) = {.state = FrameState::Allocated, .order = static_cast<u8>(order)};
   return Pfn(pfn).address();
+}
+
+Result<PhysAddr> Buddy::allocate(unsigned order) {
+  TRY_ASSIGN(const Block block, allocate_up_to(order, order));
+  return block.start;
+}
+
+Result<Block> Buddy::allocate_up_to(unsigned largest, unsigned smallest) {
+  if (largest > max_order) return Code::TooBig;
+  if constexpr (traced)
+    if (!x_world.may_allocate()) return Code::NoMemory;
+  const Guard guard(x_lock);
+  if (const unsigned from = smallest_from(largest); from <= max_order) return Block{take(from, largest), largest};
+  for (unsigned order = largest; order-- > smallest;)
+    if (x_count[order] != 0) return Block{take(order, order), order};
+  return Code::NoMemory;
 }
 
 Result<PhysAddr> Buddy::allocate_zeroed(unsigned order) {
@@ -80,15 +94,29 @@ Result<PhysAddr> Buddy::allocate_zeroed(unsigned order) {
   return start;
 }
 
-void Buddy::release(PhysAddr start, unsigned order) {
+void Buddy::check_release(PhysAddr start, unsigned order) const {
   const Frame& head = x_frames.at(start);
   verify_invariant(start.is_aligned(page_size_bytes), "released an address inside a page");
   verify_invariant(head.state == FrameState::Allocated, "released a block that is not allocated");
   verify_invariant(head.order == order, "released a block with the wrong order");
   if constexpr (traced)
     if (order <= poison_max_order) std::memset(x_map.bytes(start), poison, page_size_bytes << order);
+}
+
+void Buddy::release(PhysAddr start, unsigned order) {
+  check_release(start, order);
   const Guard guard(x_lock);
   insert_coalesced(Pfn(start).value, order);
+}
+
+void Buddy::release(std::span<const PhysAddr> starts, unsigned order) {
+  constexpr std::size_t ahead = 24;  // about as many misses as a CPU can wait for at once
+  const Guard guard(x_lock);
+  for (std::size_t i = 0; i < starts.size(); ++i) {
+    if (i + ahead < starts.size()) __builtin_prefetch(x_frames.find(starts[i + ahead]), 1);
+    check_release(starts[i], order);
+    insert_coalesced(Pfn(starts[i]).value, order);
+  }
 }
 
 void Buddy::donate(Pfn first, u64 count) {

@@ -28,7 +28,11 @@ class Buddy {
   /// Contents undefined. Errors: TooBig (order above 10), NoMemory.
   Result<PhysAddr> allocate(unsigned order);
   Result<PhysAddr> allocate_zeroed(unsigned order);
+  /// The largest block there is of order @p largest at most and @p smallest at least. Errors: as allocate().
+  Result<Block> allocate_up_to(unsigned largest, unsigned smallest);
   void release(PhysAddr start, unsigned order);
+  /// The blocks of 2^@p order pages that begin at @p starts: as one after the other, but faster.
+  void release(std::span<const PhysAddr> starts, unsigned order);
 
   /// Frames [first, first + count) that were nobody's become free.
   void donate(Pfn first, u64 count);
@@ -38,6 +42,11 @@ class Buddy {
   [[nodiscard]] std::array<u64, max_order + 1> free_blocks() const;
 
  private:
+  /// The smallest order, @p order at least, of which there is a free block; above max_order when there is none.
+  [[nodiscard]] unsigned smallest_from(unsigned order) const HOLDFAST_REQUIRES(x_lock);
+  /// The first 2^@p order pages of the lowest free block of order @p from.
+  [[nodiscard]] PhysAddr take(unsigned from, unsigned order) HOLDFAST_REQUIRES(x_lock);
+  void check_release(PhysAddr start, unsigned order) const;
   void insert(u64 pfn, unsigned order) HOLDFAST_REQUIRES(x_lock);
   void insert_coalesced(u64 pfn, unsigned order) HOLDFAST_REQUIRES(x_lock);
   void remove(u64 pfn, unsigned order) HOLDFAST_REQUIRES(x_lock);

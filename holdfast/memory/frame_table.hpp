@@ -27,7 +27,7 @@ enum class FrameState : u8 {
 struct Frame {
   FrameState state = FrameState::Reserved;
   u8 order = 0;  // heads only
-  u16 zero = 0;
+  u16 live = 0;  // items of the table in this page that are not empty; its owner counts them, or does not
   u32 mark = 0;  // which verification met this table page, and at which level (pt/verify.hpp); 0: nobody speaks for it
   u64 link = 0;  // the owner's list of frames: tables waiting for a flush, reserved pages, tables of one verification
 };

@@ -1,17 +1,23 @@
-// TableArena: the page-table pages of one domain.
+// TableArena: the memory of one domain's page tables. A table is 2^table_order pages.
 //
-// Arena mode: pages come out of 64-page blocks that hold nothing else, so that preserving, restoring and freeing a
-// domain depends on the number of blocks. Page mode: each page stands alone, as in Linux; the pages of a domain are
-// then found by walking its tables, and for_each_block() and preserve() have nothing to say.
+// Arena mode: tables come out of blocks that hold nothing else, so that preserving, restoring and freeing a domain
+// depends on the number of blocks. A block is about half as large as what the domain has already: a domain with one
+// table costs one table, one with many has blocks of 2 MiB; where the allocator has no block that large, the largest it
+// has. A block whose last table is given back goes back at once, and the lowest unused table is taken first: what is
+// taken depends on what is there, never on how it came about.
+// Page mode: each table stands alone, as in Linux; those of a domain are then found by walking them, and blocks(),
+// owns(), preserve() and unpreserve() have nothing to say.
 //
-// reserve() first, allocate_reserved() after: what changes a table cannot run out of memory half way.
-// Contents of a page are undefined. A block that becomes empty is given back at once.
-// Threads: the owner's. Failure: NoMemory, and then nothing has changed.
+// take() first, write after: what changes a table cannot run out of memory half way. Contents are undefined, and
+// Frame::live as well. Between take() and give_back() a table is chained through Frame::link, which is its owner's once
+// it is popped.
+// Threads: the owner's. Failure: NoMemory, and then nothing has changed: the same frames are free.
 #pragma once
 
 #include "holdfast/memory/block_sink.hpp"
 #include "holdfast/memory/frame_table.hpp"
-#include "holdfast/memory/vec.hpp"
+#include "holdfast/memory/table_blocks.hpp"
+#include "holdfast/memory/table_pages.hpp"
 
 namespace holdfast {
 
@@ -21,62 +27,62 @@ enum class TableMode : u8 { Arena, Page };
 
 class TableArena {
  public:
-  static constexpr u32 block_order = 6;
-  static constexpr u64 pages_per_block = u64{1} << block_order;
-
-  TableArena(Memory& memory, TableMode mode);
+  TableArena(Memory& memory, TableMode mode, unsigned table_order = 0);
   TableArena(const TableArena&) = delete;
   TableArena& operator=(const TableArena&) = delete;
-  /// Arena mode: gives back every block, whatever is allocated in it. Page mode: every page must have been released.
+  /// Arena mode: gives back every block, whatever is taken of it. Page mode: every table must have been released.
   ~TableArena();
 
   [[nodiscard]] TableMode mode() const { return x_mode; }
-  /// Pages allocated.
-  [[nodiscard]] u64 pages() const { return x_pages; }
-  /// Pages reserved and not taken yet.
-  [[nodiscard]] u64 reserved() const { return x_reserved; }
+  [[nodiscard]] unsigned table_order() const { return x_table_order; }
+  /// Tables taken and not given back, the top included.
+  [[nodiscard]] u64 tables() const { return x_tables; }
   /// Arena mode: the blocks, by rising address. Page mode: none.
   [[nodiscard]] std::span<const Block> blocks() const { return x_blocks.span(); }
-  template <class F>
-  void for_each_block(F&& f) const {
-    for (const Block& block : blocks()) f(block);
-  }
   /// True when @p page is in a block of this arena (arena mode).
-  [[nodiscard]] bool owns(PhysAddr page) const { return find_block(page) < x_blocks.size(); }
+  [[nodiscard]] bool owns(PhysAddr page) const { return x_blocks.find(page) != TableBlocks::none; }
 
-  /// The next @p pages calls of allocate_reserved() cannot fail. Reservations add up.
-  Status reserve(u64 pages);
-  PhysAddr allocate_reserved();
-  /// Gives up what is still reserved.
-  void cancel_reserved();
-  Result<PhysAddr> allocate();
-  void release(PhysAddr page);
+  /// @p count tables, all or none.
+  Result<TablePages> take(u64 count);
+  /// Tables that take() gave; @p pages is empty afterwards.
+  void give_back(TablePages&& pages);
+  void release(PhysAddr table);
+  void release(std::span<const PhysAddr> tables);
+
+  /// A table of 2^@p order pages, at least as large as the others: a block of its own, preserved like the others.
+  Result<PhysAddr> take_top(unsigned order);
+  void release_top(PhysAddr top, unsigned order);
 
   /// Arena mode: every block, all or none.
   Status preserve(BlockSink& sink);
   void unpreserve(BlockSink& sink);
 
  private:
-  [[nodiscard]] std::size_t find_block(PhysAddr page) const;
-  /// Pages of our blocks that nobody has; page mode: pages set aside by reserve().
-  [[nodiscard]] u64 unused_pages() const;
-  Status add_blocks(u64 count);
-  void insert_block(PhysAddr start);
-  Status add_spares(u64 count);
-  PhysAddr take_spare();
-  void drop_block(std::size_t index);
-  void drop_surplus();
+  [[nodiscard]] Status add_blocks(u64 missing);
+  [[nodiscard]] Result<TablePages> take_pages(u64 count);
 
   Memory& x_memory;
   TableMode x_mode;
-  Vec<Block> x_blocks;
-  Vec<u64> x_free;                 // beside x_blocks: bit n set, page n of the block is free
-  std::size_t x_hint = 0;          // no block before it has a free page
-  mutable std::size_t x_last = 0;  // block that find_block() found last
-  u64 x_pages = 0;
-  u64 x_reserved = 0;
-  u64 x_spare_pages = 0;  // page mode: length of the chain
-  PhysAddr x_spare;       // page mode: reserved pages, chained through Frame::link; 0 ends the chain
+  unsigned x_table_order;
+  u64 x_tables = 0;
+  TableBlocks x_blocks;
+
+ public:
+  // The former interface, for those who reserve tables in the arena instead of holding them.
+  static constexpr u32 block_order = 6;
+  [[nodiscard]] u64 pages() const { return x_tables - x_reserve.count(); }
+  [[nodiscard]] u64 reserved() const { return x_reserve.count(); }
+  template <class F>
+  void for_each_block(F&& f) const {
+    for (const Block& block : blocks()) f(block);
+  }
+  Status reserve(u64 count);
+  PhysAddr allocate_reserved() { return x_reserve.pop(); }
+  Result<PhysAddr> allocate();
+  void cancel_reserved() { give_back(std::move(x_reserve)); }
+
+ private:
+  TablePages x_reserve;
 };
 
 }  // namespace holdfast

@@ -41,6 +41,9 @@ class Vec {
   Vec& operator=(const Vec&) = delete;
   ~Vec() { clear(); }
 
+  /// An empty one on the same heap.
+  [[nodiscard]] Vec alike() const { return Vec(*x_heap); }
+
   [[nodiscard]] std::size_t size() const { return x_size; }
   [[nodiscard]] std::size_t capacity() const { return x_capacity; }
   [[nodiscard]] bool empty() const { return x_size == 0; }

@@ -445,7 +445,7 @@ TEST_F(TableTest, AMappingOfManyTablesFailsAsAWholeAtEveryAllocation) {
       ASSERT_TRUE(model_of(table).empty());
     }
     ASSERT_TRUE(status.ok());
-    EXPECT_GE(k, mode == TableMode::Page ? 260u : 5u);
+    EXPECT_GE(k, mode == TableMode::Page ? 260u : 3u);
     EXPECT_EQ(unmap_now(table, 512 * gib - gib / 4, gib / 2).value(), gib / 2);
     Table::destroy(&table);
   }
