@@ -11,6 +11,7 @@
 #include <array>
 #include <cstdio>
 
+#include "holdfast/vector/word_kernels.hpp"
 #include "host/run_error.hpp"
 #include "sim/control.hpp"
 
@@ -132,6 +133,11 @@ u64 HostWorld::now_ns() {
   timespec now{};
   ::clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<u64>(now.tv_sec) * 1'000'000'000 + static_cast<u64>(now.tv_nsec);
+}
+
+const WordKernels& HostWorld::word_kernels() const {
+  static const WordKernels& fastest = best_word_kernels();  // not before a table is made: boot is in the blackout
+  return fastest;
 }
 
 void HostWorld::relax() {

@@ -54,6 +54,7 @@ class HostWorld final : public World {
   void relax() override;
   void log(LogLevel level, std::string_view message) override;
   [[nodiscard]] ThreadLocks& thread_locks() override;
+  [[nodiscard]] const WordKernels& word_kernels() const override;
   void phase(Phase phase, const TouchCounts& touched) override;
   void guest_memory(PhysRange range, GuestMemory what) override;
   Result<u64> read_next_image_note(std::span<std::byte> buffer) override;

@@ -32,7 +32,7 @@ from programs import read_programs
 
 REPETITIONS = 9
 TIMEOUT_S = 3600
-CLOCK = re.compile(r"(/manual_time|/real_time|/process_time)+$")  # Google Benchmark adds it to the name
+ADDED = re.compile(r"(/iterations:\d+|/manual_time|/real_time|/process_time)+$")  # to the name, by Google Benchmark
 
 
 @dataclass
@@ -72,7 +72,7 @@ def read_rows(program, report):
         if record.get("run_type", "iteration") == "iteration":
             by_name.setdefault((record.get("family_index", 0), record.get("per_family_instance_index", 0),
                                 record.get("run_name", record["name"])), []).append(record)
-    return [read_row(program, CLOCK.sub("", key[2]), by_name[key]) for key in sorted(by_name)]
+    return [read_row(program, ADDED.sub("", key[2]), by_name[key]) for key in sorted(by_name)]
 
 
 def figure(value, digits):

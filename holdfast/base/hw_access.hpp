@@ -31,8 +31,7 @@ inline void hw_store(World& world, u64* where, u64 value) {
 /// false, and nothing is written, when it does not.
 [[nodiscard]] inline bool hw_exchange(World& world, u64* where, u64 expected, u64 value) {
   trace_step(world);
-  const bool done =
-      __atomic_compare_exchange_n(where, &expected, value, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+  const bool done = __atomic_compare_exchange_n(where, &expected, value, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
   trace_step(world);
   return done;
 }

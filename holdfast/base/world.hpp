@@ -73,8 +73,8 @@ class World {
   /// Lock bookkeeping of the calling thread.
   [[nodiscard]] virtual ThreadLocks& thread_locks() = 0;
 
-  /// Writes what the CPU caches hold of [@p start, @p start + @p size_bytes) to memory, for hardware that does not snoop
-  /// them. A world whose hardware always snoops has nothing to do.
+  /// Writes what the CPU caches hold of [@p start, @p start + @p size_bytes) to memory, for hardware that does not
+  /// snoop them. A world whose hardware always snoops has nothing to do.
   virtual void flush_cache(const void* /*start*/, std::size_t /*size_bytes*/) {}
   /// Loops over words, as fast as this world allows; asked once per table.
   [[nodiscard]] virtual const WordKernels& word_kernels() const { return plain_word_kernels; }

@@ -22,7 +22,8 @@ class BlockSink {
   virtual void unpreserve(Block block) = 0;
   [[nodiscard]] virtual bool contains(Block block) const = 0;
 
-  /// The blocks of 2^@p order pages that begin at @p starts, none of them in the set yet: all or none. Errors: as above.
+  /// The blocks of 2^@p order pages that begin at @p starts, none of them in the set yet: all or none. Errors: as
+  /// above.
   Status preserve(std::span<const PhysAddr> starts, unsigned order) { return preserve_each(starts, order); }
   void unpreserve(std::span<const PhysAddr> starts, unsigned order) { unpreserve_each(starts, order); }
 

@@ -50,7 +50,6 @@ TableArena::TableArena(Memory& memory, TableMode mode, unsigned table_order)
 }
 
 TableArena::~TableArena() {
-  cancel_reserved();
   verify_invariant(x_mode == TableMode::Arena || x_tables == 0, "page-table pages were left behind");
   for (const Block& block : blocks()) x_memory.buddy.release(block.start, block.order);
 }
@@ -158,21 +157,6 @@ Status TableArena::preserve(BlockSink& sink) {
 
 void TableArena::unpreserve(BlockSink& sink) {
   for (const Block& block : blocks()) sink.unpreserve(block);
-}
-
-Status TableArena::reserve(u64 count) {
-  TRY_ASSIGN(TablePages more, take(count));
-  if (x_reserve.empty()) {
-    x_reserve = std::move(more);
-    return {};
-  }
-  while (!more.empty()) x_reserve.push_back(more.pop());
-  return {};
-}
-
-Result<PhysAddr> TableArena::allocate() {
-  TRY(reserve(1));
-  return allocate_reserved();
 }
 
 }  // namespace holdfast

@@ -66,23 +66,6 @@ class TableArena {
   unsigned x_table_order;
   u64 x_tables = 0;
   TableBlocks x_blocks;
-
- public:
-  // The former interface, for those who reserve tables in the arena instead of holding them.
-  static constexpr u32 block_order = 6;
-  [[nodiscard]] u64 pages() const { return x_tables - x_reserve.count(); }
-  [[nodiscard]] u64 reserved() const { return x_reserve.count(); }
-  template <class F>
-  void for_each_block(F&& f) const {
-    for (const Block& block : blocks()) f(block);
-  }
-  Status reserve(u64 count);
-  PhysAddr allocate_reserved() { return x_reserve.pop(); }
-  Result<PhysAddr> allocate();
-  void cancel_reserved() { give_back(std::move(x_reserve)); }
-
- private:
-  TablePages x_reserve;
 };
 
 }  // namespace holdfast

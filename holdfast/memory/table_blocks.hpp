@@ -1,5 +1,5 @@
-// TableBlocks: the blocks of one arena, by rising address, and which of their tables are unused. Bookkeeping only: where
-// blocks come from and go to is TableArena's.
+// TableBlocks: the blocks of one arena, by rising address, and which of their tables are unused. Bookkeeping only:
+// where blocks come from and go to is TableArena's.
 //
 // Every block has at least one table in use, as soon as those are drawn for which it was added.
 // Threads: the owner's. Failure: add() alone, NoMemory.

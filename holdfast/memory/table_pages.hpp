@@ -1,6 +1,6 @@
-// TablePages: table pages in one owner's hand, on their way into a tree or out of it. A list through Frame::link, in the
-// order in which they came; it owns nothing but the promise that somebody takes them: dropping one that is not empty
-// panics.
+// TablePages: table pages in one owner's hand, on their way into a tree or out of it. A list through Frame::link, in
+// the order in which they came; it owns nothing but the promise that somebody takes them: dropping one that is not
+// empty panics.
 //
 // Threads: the owner's. Failure: none.
 #pragma once

@@ -133,8 +133,8 @@ class RadixTable final : public Table {
   // engine_map.hpp
   [[nodiscard]] Status check_runs(std::span<const PhysRange> runs, u64& total) const;
   [[nodiscard]] Result<u64> attributes_of(Prot prot) const;
-  [[nodiscard]] Status map_runs(Iova iova, u64 iova_last, std::span<const PhysRange> runs, u64 attributes, Gather& gather,
-                  Iova* first_collision);
+  [[nodiscard]] Status map_runs(Iova iova, u64 iova_last, std::span<const PhysRange> runs, u64 attributes,
+                                Gather& gather, Iova* first_collision);
   [[nodiscard]] bool map_page(Iova iova, PhysAddr address, u64 attributes);
   [[nodiscard]] LeafRun leaves_at(unsigned level, u64 inside, u64 last, const RunCursor& runs) const;
   Status plan(const u64* table, unsigned level, const Tree& tree, u64 inside, u64 last, RunCursor& runs,
@@ -143,11 +143,11 @@ class RadixTable final : public Table {
   [[nodiscard]] bool find_any_leaf(const Tree& tree, PhysAddr page, unsigned level, u64 base, u64& found) const;
   void write(PhysAddr page, unsigned level, const Tree& tree, u64 inside, u64 last, RunCursor& runs, Writing& writing,
              Reach reach);
-  void write_leaves(PhysAddr page, unsigned level, const Tree& tree, u64 inside, const LeafRun& leaves,
-                    RunCursor& runs, Writing& writing, Reach reach);
+  void write_leaves(PhysAddr page, unsigned level, const Tree& tree, u64 inside, const LeafRun& leaves, RunCursor& runs,
+                    Writing& writing, Reach reach);
   void store_leaves(u64* slot, unsigned level, const LeafRun& leaves, PhysAddr address, u64 attributes, Reach reach);
-  void replace_tables(u64* slot, unsigned level, const Tree& tree, u64 inside, const LeafRun& leaves,
-                      PhysAddr address, Writing& writing);
+  void replace_tables(u64* slot, unsigned level, const Tree& tree, u64 inside, const LeafRun& leaves, PhysAddr address,
+                      Writing& writing);
   [[nodiscard]] bool write_new_table(PhysAddr parent, u64* slot, unsigned level, const Tree& tree, u64 inside, u64 last,
                                      RunCursor& runs, Writing& writing, Reach reach);
   [[nodiscard]] PhysAddr take_table(TablePages& pages);
@@ -232,13 +232,14 @@ Status RadixTable<F, P>::check(const TableConfig& config, const TopObserver* obs
   if (!only(config.features, F::features) || (!config.coherent && F::flushed_bit == 0)) return Code::Invalid;
   if (config.dynamic_top) {
     // What it has to begin with decodes whole tables; what it may grow to is any width.
-    const bool valid = F::dynamic_top && observer != nullptr && config.extent == IovaExtent::Lower &&
-                       reaches<F>(F::max_levels, config.iova_bits) &&
-                       F::is_valid_shape(config.levels, std::min<unsigned>(config.iova_bits, item_lg2<F>(config.levels)));
+    const bool valid =
+        F::dynamic_top && observer != nullptr && config.extent == IovaExtent::Lower &&
+        reaches<F>(F::max_levels, config.iova_bits) &&
+        F::is_valid_shape(config.levels, std::min<unsigned>(config.iova_bits, item_lg2<F>(config.levels)));
     return valid ? Status() : Status(Code::Invalid);
   }
   return is_valid_tree<F>(config.levels, config.iova_bits, config.extent, config.phys_bits) ? Status()
-                                                                                             : Status(Code::Invalid);
+                                                                                            : Status(Code::Invalid);
 }
 
 template <PageTableFormat F, class P>
@@ -281,7 +282,9 @@ void RadixTable<F, P>::dispose() {
   if (x_config.mode == TableMode::Page) {
     struct Release final : TableVisitor {
       explicit Release(TableArena& arena) : x_pages(arena) {}
-      Visit tables(std::span<const PhysAddr> pages, unsigned) override { return x_pages.release(pages), Visit::Continue; }
+      Visit tables(std::span<const PhysAddr> pages, unsigned) override {
+        return x_pages.release(pages), Visit::Continue;
+      }
       TableArena& x_pages;
     } release(x_arena);
     const Tree all = tree();

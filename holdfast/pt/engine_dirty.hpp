@@ -133,9 +133,8 @@ Status RadixTable<F, P>::read_dirty(IovaRange range, DirtyRead how, const DirtyB
   const auto last = checked_last(range.start.value, range.size_bytes);
   if (!last) return Code::OutOfRange;
   if (bitmap == nullptr && how == DirtyRead::Keep) return Code::Invalid;
-  if (bitmap != nullptr &&
-      (bitmap->page_lg2 >= 64 || range.start < bitmap->first ||
-       (Iova(*last) - bitmap->first) >> bitmap->page_lg2 >= bitmap->words.size() * 64))
+  if (bitmap != nullptr && (bitmap->page_lg2 >= 64 || range.start < bitmap->first ||
+                            (Iova(*last) - bitmap->first) >> bitmap->page_lg2 >= bitmap->words.size() * 64))
     return Code::Invalid;
   const Tree tree = this->tree();
   if (!tree.covers(range.start.value, *last)) {

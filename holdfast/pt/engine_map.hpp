@@ -102,8 +102,8 @@ Status RadixTable<F, P>::plan_leaves(const u64* table, unsigned level, const Tre
 
 /// @p table is null where it does not exist yet.
 template <PageTableFormat F, class P>
-Status RadixTable<F, P>::plan(const u64* table, unsigned level, const Tree& tree, u64 inside, u64 last,
-                              RunCursor& runs, Plan& plan_so_far) const {
+Status RadixTable<F, P>::plan(const u64* table, unsigned level, const Tree& tree, u64 inside, u64 last, RunCursor& runs,
+                              Plan& plan_so_far) const {
   if (table == nullptr && level == 0) {
     runs.advance(last - inside + 1);
     return {};
@@ -132,8 +132,7 @@ Status RadixTable<F, P>::plan(const u64* table, unsigned level, const Tree& tree
 }
 
 template <PageTableFormat F, class P>
-bool RadixTable<F, P>::find_any_leaf(const Tree& tree, PhysAddr page, unsigned level, u64 base,
-                                     u64& found) const {
+bool RadixTable<F, P>::find_any_leaf(const Tree& tree, PhysAddr page, unsigned level, u64 base, u64& found) const {
   struct First final : LeafVisitor {
     Visit leaf(Iova from, const Translation&) override { return iova = from, Visit::Stop; }
     Iova iova;
@@ -178,7 +177,8 @@ void RadixTable<F, P>::replace_tables(u64* slot, unsigned level, const Tree& tre
       if (F::kind(old, level) != EntryKind::Table) continue;
       retire_subtree(F::table_address(old), level - 1, writing.gather);  // hardware may still remember it
       const u64 here = inside + done + (i << item_lg2<F>(level));
-      writing.gather.add_range({tree.to(here), item_size<F>(level)}, {.leaves = 0, .tables = static_cast<u8>(1u << level)});
+      writing.gather.add_range({tree.to(here), item_size<F>(level)},
+                               {.leaves = 0, .tables = static_cast<u8>(1u << level)});
     }
   }
 }
@@ -289,8 +289,7 @@ Status RadixTable<F, P>::map(Iova iova, std::span<const PhysRange> runs, Prot pr
                              Iova* first_collision) {
   if (preserved()) return Code::Busy;
   TRY_ASSIGN(const u64 attributes, attributes_of(prot));
-  if (runs.size() == 1 && runs[0].size_bytes == u64{1} << F::granule_lg2 &&
-      map_page(iova, runs[0].start, attributes))
+  if (runs.size() == 1 && runs[0].size_bytes == u64{1} << F::granule_lg2 && map_page(iova, runs[0].start, attributes))
     return {};
   u64 total = 0;
   TRY(check_runs(runs, total));

@@ -46,11 +46,11 @@ concept PageTableFormat = requires(u64 item, unsigned level, unsigned size_lg2, 
 
   // Classify.
   { F::kind(item, level) } -> std::same_as<EntryKind>;
-  { F::table_address(item) } -> std::same_as<PhysAddr>;        // of a Table item
+  { F::table_address(item) } -> std::same_as<PhysAddr>;         // of a Table item
   { F::leaf_size_lg2(item, level) } -> std::same_as<unsigned>;  // of a Leaf item: bytes of the whole leaf
-  { F::leaf_address(item, level) } -> std::same_as<PhysAddr>;  // where the whole leaf begins, whichever item is asked
-  { F::attributes(item, level) } -> std::same_as<u64>;         // of a Leaf item, accessed and dirty bits included
-  { F::prot(item) } -> std::same_as<Prot>;                     // of a Leaf item
+  { F::leaf_address(item, level) } -> std::same_as<PhysAddr>;   // where the whole leaf begins, whichever item is asked
+  { F::attributes(item, level) } -> std::same_as<u64>;          // of a Leaf item, accessed and dirty bits included
+  { F::prot(item) } -> std::same_as<Prot>;                      // of a Leaf item
 
   // Untrusted items: bits that are reserved or that no kernel we read writes, of an item that is not 0; all its bits
   // if it is Empty.
@@ -135,8 +135,8 @@ struct Tree {
   }
   [[nodiscard]] constexpr u64 from(Iova iova) const { return iova.value & mask(); }
   [[nodiscard]] constexpr Iova to(u64 inside) const {
-    const bool high = extent == IovaExtent::Upper ||
-                      (extent == IovaExtent::SignExtended && (inside >> (iova_bits - 1) & 1) != 0);
+    const bool high =
+        extent == IovaExtent::Upper || (extent == IovaExtent::SignExtended && (inside >> (iova_bits - 1) & 1) != 0);
     return Iova(high ? inside | ~mask() : inside);
   }
 };

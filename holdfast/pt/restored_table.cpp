@@ -20,8 +20,7 @@ Visit TreeReader::visit_leaves(LeafVisitor& visitor) const {
   Visit answer = Visit::Continue;
   MUST(with_format(x_format,
                    [&]<class F>() {
-                     answer =
-                         pt::visit_leaves<F>(tree_of(x_saved), visitor, FollowStamped{*x_memory, x_generation});
+                     answer = pt::visit_leaves<F>(tree_of(x_saved), visitor, FollowStamped{*x_memory, x_generation});
                      return Status();
                    }),
        "the format of a verified table is known");

@@ -62,10 +62,10 @@ class Table : public Reader {
   /// is more than @p length when the last leaf reaches beyond it, and 0 when @p iova is inside a leaf. Tables that the
   /// range covers go to @p gather. Errors: Invalid (empty, misaligned), OutOfRange, Busy (preserved).
   virtual Result<u64> unmap(Iova iova, u64 length, Gather& gather) = 0;
-  /// Afterwards no leaf crosses @p boundary: one that does is replaced by smaller ones of the same translations, without
-  /// a moment in which hardware faults. Where none does, nothing happens. Errors: Invalid (misaligned), OutOfRange,
-  /// NotSupported (hardware cannot exchange a leaf for a table at once, or page_sizes has no size small enough),
-  /// NoMemory, Busy (preserved).
+  /// Afterwards no leaf crosses @p boundary: one that does is replaced by smaller ones of the same translations,
+  /// without a moment in which hardware faults. Where none does, nothing happens. Errors: Invalid (misaligned),
+  /// OutOfRange, NotSupported (hardware cannot exchange a leaf for a table at once, or page_sizes has no size small
+  /// enough), NoMemory, Busy (preserved).
   virtual Status cut(Iova boundary, Gather& gather) = 0;
 
   /// lookup() of many at once, which overlaps their cache misses: to[i] is where iovas[i] leads, page_size 0 when it is

@@ -99,9 +99,8 @@ class Damage {
   Damage(const Damage&) = delete;
   Damage& operator=(const Damage&) = delete;
   void make_the_checksum_right() {
-    x_update.saved.checksum +=
-        table_digest<VtdSecondStage>(x_page, x_level, {words, 512}) -
-        table_digest<VtdSecondStage>(x_page, x_level, x_before);
+    x_update.saved.checksum += table_digest<VtdSecondStage>(x_page, x_level, {words, 512}) -
+                               table_digest<VtdSecondStage>(x_page, x_level, x_before);
   }
 
  private:

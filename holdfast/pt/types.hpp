@@ -13,11 +13,11 @@ namespace holdfast::pt {
 
 /// Page-table formats. The numbers cross a jump (attestation): none is ever given to another format.
 enum class Format : u32 {
-  VtdSecondStage = 1,    // VT-d 5.0, 3.7 and 9.8
-  X86FirstStage = 2,     // x86-64, 4 and 5 levels: VT-d first stage, AMD v2, CPU
-  AmdV1 = 3,             // AMD I/O virtualization specification, 2.2.3
-  RiscvFirstStage = 4,   // RISC-V Sv39, Sv48, Sv57, with Svnapot
-  RiscvSecondStage = 5,  // RISC-V Sv39x4, Sv48x4, Sv57x4
+  VtdSecondStage = 1,      // VT-d 5.0, 3.7 and 9.8
+  X86FirstStage = 2,       // x86-64, 4 and 5 levels: VT-d first stage, AMD v2, CPU
+  AmdV1 = 3,               // AMD I/O virtualization specification, 2.2.3
+  RiscvFirstStage = 4,     // RISC-V Sv39, Sv48, Sv57, with Svnapot
+  RiscvSecondStage = 5,    // RISC-V Sv39x4, Sv48x4, Sv57x4
   ArmStage1Granule4K = 6,  // Arm VMSAv8-64
   ArmStage1Granule16K = 7,
   ArmStage1Granule64K = 8,
@@ -115,17 +115,18 @@ struct TableConfig {
   bool dynamic_top = false;  // the top grows with what is mapped (AMDv1); needs a TopObserver
   Sharing sharing = Sharing::Exclusive;
   Features features = Features::None;
-  u64 encryption = 0;  // address bits that mark encrypted memory, set in every table entry and leaf; MMIO leaves excepted
+  u64 encryption =
+      0;  // address bits that mark encrypted memory, set in every table entry and leaf; MMIO leaves excepted
 };
 
 /// What crosses a jump about one table; all of it untrusted when it comes in.
 struct SavedTable {
   PhysAddr top;
   u8 top_level = 0;  // levels - 1
-  u8 iova_bits = 0;    // what the top covers now
+  u8 iova_bits = 0;  // what the top covers now
   IovaExtent extent = IovaExtent::Lower;
   u64 table_count = 0;
-  u64 checksum = 0;  // sum over the tables of a mix of address, level and words, accessed and dirty bits masked
+  u64 checksum = 0;    // sum over the tables of a mix of address, level and words, accessed and dirty bits masked
   u64 encryption = 0;  // as in TableConfig; a property of the machine, which the next kernel knows as well
 
   constexpr bool operator==(const SavedTable&) const = default;

@@ -139,7 +139,8 @@ class Verifier {
     // Every item of a leaf is the first one, moved on; so the first answers for where all of them lead.
     if (items != 1) {
       const u64 expected = load(&words[first]) + (place.index - first) * F::next_in_leaf(place.level);
-      if (((expected ^ place.entry) & ~changing_bits<F>(expected) & ~changing_bits<F>(place.entry)) != 0) return refuse(VerifyReason::Contiguous, place);
+      if (((expected ^ place.entry) & ~changing_bits<F>(expected) & ~changing_bits<F>(place.entry)) != 0)
+        return refuse(VerifyReason::Contiguous, place);
       if (place.index != first) return {};
       if (!is_leaf_of(size_lg2, words.subspan(first, items), place.level))
         return refuse(VerifyReason::Contiguous, place);

@@ -54,8 +54,8 @@ class ArenaOwner final : public TableOwner {
   std::span<const Block> x_blocks;
 };
 
-/// Page mode: a table is an incoming block of exactly its size; targets are incoming memory. (Verification refuses targets that
-/// it knows to be tables.)
+/// Page mode: a table is an incoming block of exactly its size; targets are incoming memory. (Verification refuses
+/// targets that it knows to be tables.)
 class PageOwner final : public TableOwner {
  public:
   explicit PageOwner(const FrameTable& frames) : x_frames(frames), x_targets(frames) {}

@@ -20,13 +20,13 @@ using Tm = Bit<62>;         // transient mapping (leaf); not used
 using Ignored61 = Field<61, 52>;
 using Addr = Field<51, 12>;  // next table, or page frame
 using Snp = Bit<11>;         // leaf: snoop; reserved above
-using Flushed = Bit<10>;  // ignored by hardware; Linux's mark "flushed", set in table items of an incoherent domain
-using D = Bit<9>;         // dirty (leaf), set by hardware
-using A = Bit<8>;         // accessed, set by hardware
-using Ps = Bit<7>;        // a leaf above level 0
-using Ipat = Bit<6>;      // leaf: ignore PAT; not used
-using Emt = Field<5, 3>;  // leaf: memory type; not used
-using X = Bit<2>;         // execute; not used
+using Flushed = Bit<10>;     // ignored by hardware; Linux's mark "flushed", set in table items of an incoherent domain
+using D = Bit<9>;            // dirty (leaf), set by hardware
+using A = Bit<8>;            // accessed, set by hardware
+using Ps = Bit<7>;           // a leaf above level 0
+using Ipat = Bit<6>;         // leaf: ignore PAT; not used
+using Emt = Field<5, 3>;     // leaf: memory type; not used
+using X = Bit<2>;            // execute; not used
 using W = Bit<1>;
 using R = Bit<0>;
 }  // namespace ss_entry
@@ -52,7 +52,9 @@ struct VtdSecondStage {
     return levels >= 3 && levels <= max_levels && reaches<VtdSecondStage>(levels, iova_bits);
   }
   [[nodiscard]] static constexpr bool supports(IovaExtent extent) { return extent == IovaExtent::Lower; }
-  [[nodiscard]] static constexpr u64 leaf_sizes(unsigned level) { return level <= 2 ? item_size<VtdSecondStage>(level) : 0; }
+  [[nodiscard]] static constexpr u64 leaf_sizes(unsigned level) {
+    return level <= 2 ? item_size<VtdSecondStage>(level) : 0;
+  }
 
   [[nodiscard]] static constexpr EntryKind kind(u64 item, unsigned level) {
     if (item == 0) return EntryKind::Empty;

@@ -124,8 +124,7 @@ enum class Order : u8 { ParentsFirst, ChildrenFirst };
 
 /// Every table below the one at @p page, in batches of neighbours; level 0 tables are visited, not read.
 template <PageTableFormat F, Order order, class Follow>
-Visit visit_tables_below(const Tree& tree, PhysAddr page, unsigned level, TableVisitor& visitor,
-                         const Follow& follow) {
+Visit visit_tables_below(const Tree& tree, PhysAddr page, unsigned level, TableVisitor& visitor, const Follow& follow) {
   const u64* table = level != 0 ? follow(page, level) : nullptr;
   if (table == nullptr) return Visit::Continue;
   const u64 items = level == tree.top_level ? top_items<F>(tree) : items_per_table<F>;

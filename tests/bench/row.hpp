@@ -38,7 +38,14 @@ class Row {
   /// @p operation deals with @p items items, @p yardstick with @p yardstick_items of its own.
   template <class Operation, class Yardstick>
   void round(std::size_t items, Operation&& operation, std::size_t yardstick_items, Yardstick&& yardstick) {
+    round(items, operation, [] {}, yardstick_items, yardstick);
+  }
+  /// @p between runs between the two, and is not timed.
+  template <class Operation, class Between, class Yardstick>
+  void round(std::size_t items, Operation&& operation, Between&& between, std::size_t yardstick_items,
+             Yardstick&& yardstick) {
     round(items, operation);
+    between();
     x_yardstick_ns.push_back(time_ns(yardstick) / static_cast<double>(yardstick_items));
   }
   /// A row that is its own measure.

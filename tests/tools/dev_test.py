@@ -57,8 +57,10 @@ class Dev(TreeTest):
         self.assertNotIn("clang-19 ", asked[1].replace("libclang", ""))
 
     def test_nothing_missing_installs_nothing(self):
-        packages = subprocess.run(["bash", "-c", f". <(sed -n '/_packages=(/,/)/p' {REPOSITORY}/dev);"
-                                   'echo "${build_packages[@]}" "${sanitizer_packages[@]}" "${lint_packages[@]}"'],
+        arrays = r"awk '/_packages=\(/ { inside = 1 } inside; /\)/ { inside = 0 }'"
+        packages = subprocess.run(["bash", "-c", f". <({arrays} {REPOSITORY}/dev); echo "
+                                   + " ".join('"${%s_packages[@]}"' % name
+                                              for name in ("build", "sanitizer", "lint", "referee"))],
                                   capture_output=True, text=True, check=True).stdout
         self.prepare(packages.strip())
         result = self.dev("setup", path=self.root / "bin")

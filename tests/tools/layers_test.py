@@ -32,6 +32,10 @@ class Layers(TreeTest):
         self.write("sim/machine.hpp", "")
         self.assertEqual(self.check("holdfast/pt/walk_test.cpp", "sim/machine.hpp", "vector").returncode, 0)
 
+    def test_a_benchmark_may_use_the_whole_library(self):
+        self.assertEqual(self.check("holdfast/pt/walk_bench.cpp", "holdfast/kho/handover.hpp").returncode, 0)
+        self.assertEqual(self.check("holdfast/pt/walk_test.cpp", "holdfast/kho/handover.hpp").returncode, 1)
+
     def test_a_header_is_a_test_s_when_only_tests_include_it(self):
         self.write("holdfast/pt/sample.hpp", '#include <vector>\n#include "holdfast/pt/inner.hpp"\n')
         self.write("holdfast/pt/inner.hpp", "#include <string>\n")

@@ -1,0 +1,126 @@
+// The long table referee: random domains on every machine, in turn, for as long as asked.
+//
+//   referee [--seconds N] [--domains N] [--seed N] [--machine NAME]...
+//
+// stdout: a table, one line per machine. stderr: disagreements as they are found, each with the seed that finds it
+// again
+// (--seed N --domains 1 --machine NAME). Exit codes: 0 all agree, 1 a disagreement, 2 usage, 3 no QEMU at all, 70 a
+// machine failed.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <iostream>
+
+#include "host/run_error.hpp"
+#include "tests/referee/domain.hpp"
+
+namespace referee {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr u64 domains_per_turn = 20;
+
+struct Options {
+  u64 seconds = 60;
+  u64 domains = 0;
+  u64 seed = 0;
+  std::vector<std::string> machines;
+};
+
+struct Contest {
+  const MachineKind* kind = nullptr;
+  std::unique_ptr<Machine> machine;
+  std::unique_ptr<TableMemory> memory;
+  Score score;
+  Clock::duration spent{};
+};
+
+std::vector<Contest> start_machines(const Options& options) {
+  std::vector<Contest> contests;
+  for (const MachineKind& kind : machine_kinds()) {
+    if (!options.machines.empty() && std::ranges::find(options.machines, kind.name) == options.machines.end()) continue;
+    const auto binary = find_qemu(kind.release, kind.target);
+    if (!binary) {
+      fmt::print(stderr, "skipped: {}: QEMU {} is not there\n", kind.name, static_cast<unsigned>(kind.release));
+      continue;
+    }
+    Contest contest{.kind = &kind, .machine = kind.start(*binary), .memory = nullptr, .score = {}};
+    if (contest.machine->shapes().empty()) continue;
+    contest.memory = std::make_unique<TableMemory>(contest.machine->ram());
+    contests.push_back(std::move(contest));
+  }
+  return contests;
+}
+
+void take_turn(Contest& contest, u64 first_seed, u64 domains) {
+  const auto start = Clock::now();
+  for (u64 seed = first_seed; seed < first_seed + domains; ++seed) {
+    const Score score = referee_domain(*contest.machine, *contest.memory, seed);
+    for (const std::string& text : score.disagreements) fmt::print(stderr, "{}: {}\n", contest.kind->name, text);
+    contest.score += score;
+  }
+  contest.spent += Clock::now() - start;
+}
+
+void contest_all(std::vector<Contest>& contests, const Options& options) {
+  const auto end = Clock::now() + std::chrono::seconds(options.seconds);
+  const u64 most = options.domains != 0 ? options.domains : ~u64{0};
+  for (u64 done = 0; done < most && (options.domains != 0 || Clock::now() < end);) {
+    const u64 turn = std::min(domains_per_turn, most - done);
+    for (Contest& contest : contests) take_turn(contest, options.seed + done, turn);
+    done += turn;
+  }
+}
+
+u64 print_table(const std::vector<Contest>& contests) {
+  constexpr const char* row = "{:<28} {:>8} {:>9} {:>9} {:>9} {:>12} {:>8}\n";
+  fmt::print(fmt::runtime(row), "machine", "domains", "DMAs", "refused", "agree", "disagree", "DMA/s");
+  u64 disagreed = 0;
+  for (const Contest& contest : contests) {
+    const Score& score = contest.score;
+    const double seconds = std::chrono::duration<double>(contest.spent).count();
+    fmt::print(fmt::runtime(row), contest.kind->name, score.domains, score.dmas, score.refused, score.agreed,
+               score.disagreed, static_cast<u64>(seconds > 0 ? static_cast<double>(score.dmas) / seconds : 0));
+    disagreed += score.disagreed;
+  }
+  return disagreed;
+}
+
+int run(const Options& options) {
+  std::vector<Contest> contests = start_machines(options);
+  if (contests.empty()) {
+    fmt::print(stderr,
+               "no machine to referee on: no such machine, or no QEMU (Debian: qemu-system-x86, -arm, -misc)\n");
+    return 3;
+  }
+  fmt::print(stderr, "seeds from {}\n", options.seed);
+  contest_all(contests, options);
+  return print_table(contests) == 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace referee
+
+int main(int argc, char** argv) {
+  referee::Options options;
+  options.seed = std::random_device{}();
+  CLI::App app{"Page tables built by Holdfast against the IOMMUs of QEMU."};
+  app.add_option("--seconds", options.seconds, "how long, all machines together (60)");
+  app.add_option("--domains", options.domains, "domains per machine, instead of a time");
+  app.add_option("--seed", options.seed, "seed of the first domain; otherwise one is drawn");
+  app.add_option("--machine", options.machines, "only this machine (may be given again)");
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  try {
+    return referee::run(options);
+  } catch (const host::RunError& error) {
+    std::cerr << "referee: " << error.what() << (error.likely_why().empty() ? "" : "\n  likely: " + error.likely_why())
+              << '\n';
+    return 70;
+  }
+}
