@@ -67,8 +67,7 @@ HOLDFAST_AVX2 u64 match(const u64* words, unsigned count, u64 mask, u64 value) {
   const __m256i values = four_of(value);
   u64 found = 0;
   unsigned i = 0;
-  for (; i + 4 <= count; i += 4)
-    found |= u64{equal_words(_mm256_and_si256(load_four(&words[i]), masks), values)} << i;
+  for (; i + 4 <= count; i += 4) found |= u64{equal_words(_mm256_and_si256(load_four(&words[i]), masks), values)} << i;
   for (; i < count; ++i) found |= u64{(load_word(&words[i]) & mask) == value} << i;
   return found;
 }

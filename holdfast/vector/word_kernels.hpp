@@ -1,6 +1,6 @@
 // Kernels over words for worlds that may use vector registers: base/word_kernels.hpp with AVX2 and AVX-512, chosen at
-// run time. A module of its own at the very bottom: no other module uses it, and a kernel build, which must leave vector
-// registers alone, does not link it. It needs nothing of an operating system but that AVX is switched on (XCR0).
+// run time. A module of its own at the very bottom: no other module uses it, and a kernel build, which must leave
+// vector registers alone, does not link it. It needs nothing of an operating system but that AVX is switched on (XCR0).
 //
 //   const WordKernels& word_kernels() const override { return x_kernels; }   // x_kernels(best_word_kernels())
 //
