@@ -197,6 +197,18 @@ template <class F>
   return true;
 }
 
+/// The narrowest host address that we build or read for.
+inline constexpr unsigned min_phys_bits = 32;
+
+/// True when @p encryption (TableConfig) is address bits that no address of a host of @p phys_bits has, in a format
+/// whose items hold addresses where they stand.
+template <class F>
+[[nodiscard]] constexpr bool can_encrypt(u64 encryption, unsigned phys_bits) {
+  constexpr bool in_place = F::advance(F::granule_lg2) == u64{1} << F::granule_lg2 && F::linear_lg2 == 64;
+  const u64 spare = low_bits(F::max_phys_bits) & ~low_bits(phys_bits);
+  return encryption == 0 || (in_place && (encryption & ~spare) == 0);
+}
+
 /// The bits of @p item that hardware may change: F::hardware_bits, or fewer where a format can tell by the item.
 template <class F>
 [[nodiscard]] constexpr u64 changing_bits(u64 item) {

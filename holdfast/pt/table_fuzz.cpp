@@ -1,7 +1,7 @@
 // Fuzzes sequences of operations on a live table of any format: after each, the table says what a plain model says.
 //
 // The model is one entry a page of a window of addresses; hardware's part (dirty bits) is not played here.
-// COVERS holdfast/pt/engine_map.hpp holdfast/pt/engine_unmap.hpp holdfast/pt/engine_cut.hpp holdfast/pt/gather.cpp
+// COVERS holdfast/pt/engine_cut.hpp holdfast/pt/gather.cpp
 #include <map>
 #include <vector>
 
@@ -18,16 +18,31 @@ constexpr u64 ram_bytes = u64{8} << 20;
 /// Address of a page -> where it leads.
 using Model = std::map<u64, u64>;
 
+/// Half of the sessions gather without gaps; a full gather is asked for what it says.
+class Flusher final : public GatherFlusher {
+ public:
+  void flush(const Gather& gather) override {
+    verify_invariant(gather.ranges().size() == Gather::max_ranges, "a gather was flushed before it was full");
+    for (std::size_t i = 1; i < gather.ranges().size(); ++i)
+      verify_invariant(gather.ranges()[i - 1].last() + 1 < gather.ranges()[i].start, "ranges touch, or do not rise");
+  }
+};
+
+enum class Ranges : u8 { Merging, NoGaps };
+
 class Session {
  public:
-  Session(Memory& memory, const TableConfig& config, unsigned granule_lg2)
-      : x_granule(u64{1} << granule_lg2), x_table(*Table::create(memory, config).value()) {
+  Session(Memory& memory, const TableConfig& config, unsigned granule_lg2, Ranges ranges)
+      : x_granule(u64{1} << granule_lg2),
+        x_table(*Table::create(memory, config).value()),
+        x_gather(ranges == Ranges::NoGaps ? Gather(x_flusher) : Gather()) {
     // Around a boundary of large pages in the middle of the lower (or only) half.
     const Tree tree = x_table.tree();
     const u64 middle = (u64{1} << (tree.iova_bits - 2)) - 32 * x_granule;
     x_window = tree.to(config.extent == IovaExtent::SignExtended ? middle >> 1 : middle).value;
   }
   ~Session() {
+    x_gather.complete(x_table);
     check();
     Table::destroy(&x_table);
   }
@@ -44,6 +59,7 @@ class Session {
       case 2: unmap(iova, pages); break;
       case 3: cut(iova); break;
     }
+    if (input.below(4) == 0) x_gather.complete(x_table);
     if (input.below(8) == 0) check();
   }
 
@@ -60,7 +76,6 @@ class Session {
     }
     Iova collision;
     const Status status = x_table.map(Iova(iova), runs, Prot::ReadWrite, x_gather, &collision);
-    x_gather.complete(x_table);
     const auto taken = x_model.lower_bound(iova);
     const bool free = taken == x_model.end() || taken->first >= iova + pages * x_granule;
     if (!free) {
@@ -83,14 +98,12 @@ class Session {
       expected += found->page_size;
     }
     const auto bytes = x_table.unmap(Iova(iova), pages * x_granule, x_gather);
-    x_gather.complete(x_table);
     verify_invariant(bytes.ok() && *bytes == expected, "another number of bytes was unmapped");
     x_model.erase(x_model.lower_bound(iova), x_model.lower_bound(iova + expected));
   }
 
   void cut(u64 iova) {
     const Status status = x_table.cut(Iova(iova), x_gather);
-    x_gather.complete(x_table);
     if (!status.ok()) return;
     const auto found = x_table.lookup(Iova(iova));
     if (found.ok()) verify_invariant((iova & (found->page_size - 1)) == 0, "a leaf still crosses the boundary");
@@ -110,6 +123,7 @@ class Session {
 
   u64 x_granule;
   Table& x_table;
+  Flusher x_flusher;
   Gather x_gather;
   u64 x_window = 0;
   Model x_model;
@@ -130,8 +144,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   unsigned granule_lg2 = 0;
   MUST(pt::with_format(config.format, [&]<class F>() { return granule_lg2 = F::granule_lg2, Status(); }), "known");
   const u64 free_before = ram.memory().buddy.free_frames();
+  const auto ranges = input.below(2) == 0 ? pt::Ranges::Merging : pt::Ranges::NoGaps;
   {
-    pt::Session session(ram.memory(), config, granule_lg2);
+    pt::Session session(ram.memory(), config, granule_lg2, ranges);
     while (!input.empty()) session.step(input);
   }
   verify_invariant(ram.memory().buddy.free_frames() == free_before, "memory was lost");

@@ -59,7 +59,8 @@ class Verifier {
     const unsigned levels = x_saved.top_level + 1u;
     const Place top{x_saved.top, x_saved.top_level, 0, x_saved.top.value};
     if (levels > F::max_levels || x_saved.table_count == 0 || x_saved.extent > IovaExtent::Upper ||
-        !is_valid_tree<F>(levels, x_saved.iova_bits, x_saved.extent, F::max_phys_bits))
+        !is_valid_tree<F>(levels, x_saved.iova_bits, x_saved.extent, F::max_phys_bits) ||
+        !can_encrypt<F>(x_saved.encryption, min_phys_bits))
       return refuse(VerifyReason::Shape, top);
     TRY(survey(x_saved.top, 0, top, x_saved.top_level));
     if (x_met != x_saved.table_count) return refuse(VerifyReason::TooFewTables, top);

@@ -22,20 +22,33 @@ constexpr u64 ram_bytes = u64{4} << 20;
 constexpr unsigned tables_order = 8;  // 1 MiB: sixteen tables of 64K
 constexpr unsigned guest_order = 5;
 
-/// Memory that the previous kernel preserved: one block of tables, one of the guest.
+constexpr u64 table_count = 16;
+
+/// Memory that the previous kernel preserved: tables, in one block or each in its own, and a block of the guest.
 class Incoming final : public BlockRestorer {
  public:
-  explicit Incoming(Memory& memory)
+  Incoming(Memory& memory, TableMode mode, unsigned top_order, unsigned order)
       : x_memory(memory),
         tables{memory.buddy.allocate(tables_order).value(), tables_order},
         guest{memory.buddy.allocate(guest_order).value(), guest_order} {
-    for (const Block& block : {tables, guest}) memory.frames.at(block.start).state = FrameState::Incoming;
     std::memset(memory.map.bytes(tables.start), 0, tables.size_bytes());
+    for (const Block& block : {tables, guest}) memory.frames.at(block.start).state = FrameState::Incoming;
+    if (mode == TableMode::Arena) return;
+    for (u64 i = 0; i < table_count; ++i) split_off({table(i), i == 0 ? top_order : order});
   }
+  [[nodiscard]] PhysAddr table(u64 index) const { return tables.start + index * (tables.size_bytes() / table_count); }
   using BlockRestorer::restore;
   Result<Block> restore(PhysAddr start) override { return x_memory.frames.take_incoming(start); }
 
  private:
+  void split_off(Block block) {
+    for (u64 offset = 0; offset < block.size_bytes(); offset += page_size_bytes) {
+      Frame& frame = x_memory.frames.at(block.start + offset);
+      frame.state = offset == 0 ? FrameState::Incoming : FrameState::Tail;
+      frame.order = static_cast<u8>(block.order);
+    }
+  }
+
   Memory& x_memory;
 
  public:
@@ -48,7 +61,7 @@ class Forgery {
  public:
   Forgery(Memory& memory, const Incoming& incoming, const TableConfig& shape)
       : x_memory(memory), x_incoming(incoming), x_shape(shape) {
-    saved = {.top = table(0),
+    saved = {.top = incoming.table(0),
              .top_level = static_cast<u8>(shape.levels - 1),
              .iova_bits = shape.iova_bits,
              .extent = shape.extent};
@@ -58,10 +71,10 @@ class Forgery {
     while (!input.empty()) {
       const u64 at = input.below(table_count);
       const auto level = static_cast<unsigned>(input.below(F::max_levels));
-      u64* word = &words(table(at))[input.below(u64{8} << F::index_bits)];
+      u64* word = &words(x_incoming.table(at))[input.below(u64{8} << F::index_bits)];
       switch (input.below(5)) {
         case 0: *word = input.take<u64>(); break;
-        case 1: *word = F::table(table(input.below(table_count)), level); break;
+        case 1: *word = F::table(x_incoming.table(input.below(table_count)), level); break;
         case 2: write_leaf(word, level, input); break;
         case 3: *word ^= u64{1} << input.below(64); break;
         case 4: change_saved(input); break;
@@ -72,7 +85,7 @@ class Forgery {
   /// The count and the checksum that a kernel would have recorded for these words.
   void repair() {
     if (!is_valid_tree<F>(saved.top_level + 1u, saved.iova_bits, saved.extent, F::max_phys_bits)) return;
-    if (saved.top != table(0)) return;
+    if (saved.top != x_incoming.table(0)) return;
     std::vector<PhysAddr> met;
     saved.checksum = 0;
     sum(saved.top, saved.top_level, met);
@@ -82,12 +95,6 @@ class Forgery {
   SavedTable saved;
 
  private:
-  static constexpr u64 table_count = 16;
-
-  [[nodiscard]] PhysAddr table(u64 index) const {
-    constexpr u64 bytes = (u64{1} << tables_order) * page_size_bytes / table_count;
-    return x_incoming.tables.start + index * bytes;
-  }
   [[nodiscard]] u64* words(PhysAddr at) const { return x_memory.map.at<u64>(at); }
 
   void write_leaf(u64* word, unsigned level, FuzzInput& input) {
@@ -147,15 +154,20 @@ void read_and_free(Memory& memory, RestoredTable& table, Incoming& incoming) {
 }
 
 template <class F>
-void fuzz(Memory& memory, const TableConfig& shape, FuzzInput& input, bool repair) {
-  Incoming incoming(memory);
+void fuzz(Memory& memory, const TableConfig& shape, FuzzInput& input) {
+  const bool repair = input.below(4) != 0;
+  const TableMode mode = input.below(3) != 0 ? TableMode::Arena : TableMode::Page;
+  Incoming incoming(memory, mode, top_order<F>(shape.levels - 1u, shape.iova_bits), table_order<F>);
   Forgery<F> forgery(memory, incoming, shape);
   forgery.write(input);
   if (repair) forgery.repair();
-  RestoredTable& table =
-      *RestoredTable::create(memory, F::format, forgery.saved, TableMode::Arena, {&incoming.tables, 1}).value();
+  RestoredTable& table = *RestoredTable::create(memory, F::format, forgery.saved, mode,
+                                                {&incoming.tables, mode == TableMode::Arena ? 1u : 0u})
+                              .value();
   VerifyReport report;
+  const Status seen = inspect(memory, F::format, forgery.saved, IncomingOwner(memory.frames), report);
   const Status status = table.verify(report);
+  verify_invariant(seen.ok() || !status.ok(), "a tree was refused when it was looked at, and then accepted");
   if (status.ok()) return read_and_free(memory, table, incoming);
   verify_invariant(status.code() == Code::Corrupt, "an answer out of contract");
   verify_invariant(report.reason != VerifyReason::None && !to_string(report.reason).empty(), "no reason is given");
@@ -174,9 +186,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   MUST(ram.open(), "there is room for the frame table");
   pt::FuzzInput input(data, size);
   const pt::TableConfig& shape = pt::fuzz_shapes[input.below(std::size(pt::fuzz_shapes))];
-  const bool repair = input.below(4) != 0;
-  MUST(pt::with_format(shape.format,
-                       [&]<class F>() { return pt::fuzz<F>(ram.memory(), shape, input, repair), Status(); }),
+  MUST(pt::with_format(shape.format, [&]<class F>() { return pt::fuzz<F>(ram.memory(), shape, input), Status(); }),
        "the format is known");
   return 0;
 }
