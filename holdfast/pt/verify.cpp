@@ -143,7 +143,7 @@ class Verifier {
       if (((expected ^ place.entry) & ~changing_bits<F>(expected) & ~changing_bits<F>(place.entry)) != 0)
         return refuse(VerifyReason::Contiguous, place);
       if (place.index != first) return {};
-      if (!is_leaf_of(size_lg2, words.subspan(first, items), place.level))
+      if (!is_leaf_of(size_lg2, words.subspan(first, items), place.level) || !begins_a_leaf(place, size_lg2))
         return refuse(VerifyReason::Contiguous, place);
     }
     const PhysRange target{F::leaf_address(place.entry, place.level), u64{1} << size_lg2};
@@ -157,6 +157,12 @@ class Verifier {
       const u64 item = load(&word);
       return F::kind(item, level) == EntryKind::Leaf && F::leaf_size_lg2(item, level) == size_lg2;
     });
+  }
+
+  /// The first item leads to where a leaf of that size can begin, not into the middle of one.
+  [[nodiscard]] static bool begins_a_leaf(const Place& place, unsigned size_lg2) {
+    const PhysAddr start = F::leaf_address(place.entry, place.level);
+    return F::leaf(start, place.level, size_lg2, F::attributes(place.entry, place.level)) == place.entry;
   }
 
   [[nodiscard]] bool holds_a_table(PhysRange target) const {
