@@ -165,7 +165,7 @@ class RadixTable final : public Table {
                                  Erasure& erasure);
   [[nodiscard]] bool is_full(PhysAddr page, unsigned level, u8& leaf_levels) const;
   void retire(PhysAddr page, Gather& gather);
-  void retire_subtree(PhysAddr page, unsigned level, Gather& gather);
+  [[nodiscard]] u8 retire_subtree(PhysAddr page, unsigned level, Gather& gather);
 
   // engine_cut.hpp
   struct Crossing;

@@ -175,10 +175,9 @@ void RadixTable<F, P>::replace_tables(u64* slot, unsigned level, const Tree& tre
       const u64 old = load(slot);
       store(slot, item, Reach::Live);
       if (F::kind(old, level) != EntryKind::Table) continue;
-      retire_subtree(F::table_address(old), level - 1, writing.gather);  // hardware may still remember it
+      const u8 tables = retire_subtree(F::table_address(old), level - 1, writing.gather);  // hardware may remember it
       const u64 here = inside + done + (i << item_lg2<F>(level));
-      writing.gather.add_range({tree.to(here), item_size<F>(level)},
-                               {.leaves = 0, .tables = static_cast<u8>(1u << level)});
+      writing.gather.add_range({tree.to(here), item_size<F>(level)}, {.leaves = 0, .tables = tables});
     }
   }
 }

@@ -14,22 +14,27 @@ void RadixTable<F, P>::retire(PhysAddr page, Gather& gather) {
   P::add(x_retired, 1);
 }
 
-/// The table at @p page and all below it.
+/// The table at @p page and all below it. Answers the levels of the items that led to them: hardware may remember each.
 template <PageTableFormat F, class P>
-void RadixTable<F, P>::retire_subtree(PhysAddr page, unsigned level, Gather& gather) {
+u8 RadixTable<F, P>::retire_subtree(PhysAddr page, unsigned level, Gather& gather) {
+  u8 levels = static_cast<u8>(2u << level);
   if (level != 0) {
     struct Retire final : TableVisitor {
       Retire(RadixTable& owner, Gather& into) : x_owner(owner), x_into(into) {}
-      Visit tables(std::span<const PhysAddr> pages, unsigned) override {
+      Visit tables(std::span<const PhysAddr> pages, unsigned at) override {
         for (const PhysAddr one : pages) x_owner.retire(one, x_into);
+        met |= static_cast<u8>(2u << at);
         return Visit::Continue;
       }
       RadixTable& x_owner;
       Gather& x_into;
+      u8 met = 0;
     } retiring(*this, gather);
     visit_tables_below<F, Order::ParentsFirst>(tree(), page, level, retiring, follow());
+    levels |= retiring.met;
   }
   retire(page, gather);
+  return levels;
 }
 
 template <PageTableFormat F, class P>
@@ -78,8 +83,7 @@ bool RadixTable<F, P>::erase_child(PhysAddr page, u64* slot, unsigned level, con
     return false;
   store(slot, 0, Reach::Live);
   count_items(page, -u64{1});
-  erasure.levels.tables |= static_cast<u8>(1u << level);
-  retire_subtree(child, level - 1, erasure.gather);
+  erasure.levels.tables |= retire_subtree(child, level - 1, erasure.gather);
   return true;
 }
 
