@@ -45,8 +45,7 @@ walk::Enumeration enumerate_x86(const walk::ReadWord& read, const TableConfig& c
 walk::Enumeration enumerate_vtd(const walk::ReadWord& read, const TableConfig& config, PhysAddr top, unsigned levels,
                                 const walk::VisitLeaf& visit) {
   return enumerate_leaves(
-      read,
-      walk::OddTables{.top_table = top, .index_bits = 9, .levels = levels, .host_address_bits = config.phys_bits},
+      read, walk::OddTables{.top_table = top, .index_bits = 9, .levels = levels, .host_address_bits = config.phys_bits},
       visit);
 }
 
@@ -65,15 +64,15 @@ walk::Enumeration enumerate_riscv(const walk::ReadWord& read, const TableConfig&
 template <walk::ArmStage stage, unsigned granule_lg2>
 walk::Enumeration enumerate_arm(const walk::ReadWord& read, const TableConfig& config, PhysAddr top, unsigned levels,
                                 const walk::VisitLeaf& visit) {
-  walk::ArmTables tables{.top_table = top,
-                         .stage = stage,
-                         .granule_lg2 = granule_lg2,
-                         .input_bits = config.iova_bits,
-                         .output_bits = config.phys_bits,
-                         .half = config.extent == IovaExtent::Upper ? walk::ArmHalf::Upper : walk::ArmHalf::Lower,
-                         .update = has(config.features, Features::DirtyTracking) ? walk::ArmUpdate::DirtyState
-                                                                                 : walk::ArmUpdate::Nothing,
-                         .res0 = walk::Res0::Refused};
+  walk::ArmTables tables{
+      .top_table = top,
+      .stage = stage,
+      .granule_lg2 = granule_lg2,
+      .input_bits = config.iova_bits,
+      .output_bits = config.phys_bits,
+      .half = config.extent == IovaExtent::Upper ? walk::ArmHalf::Upper : walk::ArmHalf::Lower,
+      .update = has(config.features, Features::DirtyTracking) ? walk::ArmUpdate::DirtyState : walk::ArmUpdate::Nothing,
+      .res0 = walk::Res0::Refused};
   if (stage == walk::ArmStage::Two) tables.start_level = 4 - levels;
   return enumerate_leaves(read, tables, visit);
 }
@@ -188,18 +187,17 @@ void add_vtd(std::vector<Configuration>& all) {
 
 void add_riscv(std::vector<Configuration>& all) {
   const auto add = [&](const char* name, Format format, unsigned levels, unsigned bits, IovaExtent extent, bool napot) {
-    Configuration c{
-        .name = name,
-        .config = {.format = format,
-                   .levels = static_cast<u8>(levels),
-                   .iova_bits = static_cast<u8>(bits),
-                   .phys_bits = 56,
-                   .extent = extent},
-        .kept = Prot::Write | Prot::NoExecute,
-        .always = Prot::Read,
-        .reserved_bit = 54,
-        .items = format == Format::RiscvFirstStage ? items_of<RiscvFirstStage> : items_of<RiscvSecondStage>,
-        .enumerate = &enumerate_riscv};
+    Configuration c{.name = name,
+                    .config = {.format = format,
+                               .levels = static_cast<u8>(levels),
+                               .iova_bits = static_cast<u8>(bits),
+                               .phys_bits = 56,
+                               .extent = extent},
+                    .kept = Prot::Write | Prot::NoExecute,
+                    .always = Prot::Read,
+                    .reserved_bit = 54,
+                    .items = format == Format::RiscvFirstStage ? items_of<RiscvFirstStage> : items_of<RiscvSecondStage>,
+                    .enumerate = &enumerate_riscv};
     Sizes sizes = {{12}, {21}, {30}, {39}, {48}};
     if (napot) sizes[0].push_back(16);
     all.push_back(finish(c, sizes));
@@ -218,7 +216,7 @@ Sizes arm_sizes(unsigned granule_lg2, unsigned phys_bits) {
   switch (granule_lg2) {
     case 12: return {{12, 16}, {21, 25}, {30, 34}, {}};
     case 14: return {{14, 21}, {25, 30}, {}, {}};
-    default: return {{16, 21}, {29, 34}, phys_bits == 52 ? std::vector<unsigned>{42, 47} : std::vector<unsigned>{}};
+    default: return {{16, 21}, {29, 34}, phys_bits == 52 ? std::vector<unsigned>{42} : std::vector<unsigned>{}};
   }
 }
 
@@ -322,7 +320,7 @@ unsigned Configuration::level_of(unsigned size_lg2) const {
 
 u64 Configuration::boundary(const Span& span) const {
   const auto span_lg2 = static_cast<unsigned>(std::bit_width(span.last - span.first));
-  return span.first + (u64{1} << std::min(item_lg2(config.levels - 1u), span_lg2 - 1));
+  return span.first + (u64{1} << std::min(item_lg2(max_levels - 1), span_lg2 - 1));
 }
 
 bool Configuration::may_map(Prot prot) const {
@@ -347,7 +345,7 @@ const Configuration& configuration(std::string_view name) {
 }
 
 std::vector<Variant> all_variants() {
-  constexpr std::string_view crosswise[] = {"amdv1_growing", "x86_57_sign",        "vtd_48",    "riscv_39_napot",
+  constexpr std::string_view crosswise[] = {"amdv1_growing", "x86_57_sign",        "vtd_48",     "riscv_39_napot",
                                             "arm1_16k_48",   "arm2_4k_43_16_tops", "tiny_plain", "tiny_own_upper"};
   std::vector<Variant> all;
   for (const Configuration& one : configurations()) {

@@ -1,5 +1,5 @@
-// Every format and configuration that the suite runs over, described by hand: what the engine is asked for, and what the
-// tests expect, which is never asked of the format.
+// Every format and configuration that the suite runs over, described by hand: what the engine is asked for, and what
+// the tests expect, which is never asked of the format.
 //
 // Threads: constants. Failure: none.
 #pragma once
@@ -32,18 +32,18 @@ struct Items {
 };
 
 struct Configuration {
-  std::string name;
-  TableConfig config;
+  std::string name = {};
+  TableConfig config = {};
   unsigned index_bits = 9;
-  unsigned max_levels = 0;                  // that the top may grow to; config.levels where it does not grow
-  std::vector<std::vector<unsigned>> sizes;  // log2 of the leaves, by level from 0
-  Prot kept = Prot::ReadWrite;              // of what is asked, a leaf says so much
-  Prot always = Prot::None;                 // and so much besides
-  bool exchange = true;                     // a leaf can be cut
-  bool dirty = false;                       // dirtiness can be told
-  unsigned reserved_bit = 0;                // that nobody writes, neither in leaves nor in table items
-  bool restorable = true;                   // the library knows the format by number
-  Items items;
+  unsigned max_levels = 0;                        // that the top may grow to; config.levels where it does not grow
+  std::vector<std::vector<unsigned>> sizes = {};  // log2 of the leaves, by level from 0
+  Prot kept = Prot::ReadWrite;                    // of what is asked, a leaf says so much
+  Prot always = Prot::None;                       // and so much besides
+  bool exchange = true;                           // a leaf can be cut
+  bool dirty = false;                             // dirtiness can be told
+  unsigned reserved_bit = 0;                      // that nobody writes, neither in leaves nor in table items
+  bool restorable = true;                         // the library knows the format by number
+  Items items = {};
   Result<Table*> (*create)(Memory&, const TableConfig&, TopObserver*) = nullptr;
   /// The naive walker, for a tree that begins at @p top and is @p levels high.
   walk::Enumeration (*enumerate)(const walk::ReadWord&, const TableConfig&, PhysAddr top, unsigned levels,

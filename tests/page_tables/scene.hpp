@@ -34,8 +34,8 @@ using Model = std::map<u64, Leaf>;
 /// First mapped address in [first, last].
 [[nodiscard]] std::optional<u64> first_mapped(const Model& model, u64 first, u64 last);
 /// The leaves that mapping @p runs from @p iova on must make: always the largest that fits.
-[[nodiscard]] Model expected_leaves(const Configuration& of, u64 page_sizes, u64 iova,
-                                    std::span<const PhysRange> runs, Prot prot);
+[[nodiscard]] Model expected_leaves(const Configuration& of, u64 page_sizes, u64 iova, std::span<const PhysRange> runs,
+                                    Prot prot);
 
 /// All that a failed operation may not change.
 struct Snapshot {
@@ -50,11 +50,14 @@ struct Snapshot {
 
   bool operator==(const Snapshot& other) const;
 };
+/// For messages: the numbers.
+void PrintTo(const Snapshot& snapshot, std::ostream* out);
 
 /// What the walker finds, and the pages that it read for it.
 struct Walked {
   Model leaves;
-  std::map<u64, unsigned> levels;  // of each leaf
+  std::map<u64, unsigned> levels;   // of each leaf
+  std::map<u64, PhysAddr> entries;  // the first item of each
   std::set<u64> pages;
   u64 tables = 0;
 };
@@ -94,8 +97,14 @@ class Scene {
   Status map(u64 iova, u64 address, u64 bytes, Prot prot = Prot::ReadWrite);
   /// Unmaps; expects whole leaves up to the first hole. Answers the bytes.
   u64 unmap(u64 iova, u64 bytes);
+  /// Cuts; expects the largest leaves that do not cross the boundary.
   Status cut(u64 boundary);
+  /// The same without comparing what is there afterwards.
+  Status try_to_cut(u64 boundary);
   void unmap_everything();
+
+  /// The machine has left this kernel: its memory is somebody else's, so nothing of the table may be touched any more.
+  void leave() { table = nullptr; }
 
   /// Compares everything with everything.
   void check();

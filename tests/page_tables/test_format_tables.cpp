@@ -20,8 +20,7 @@ walk::Enumeration enumerate_2k(const walk::ReadWord& read, const TableConfig& co
 walk::Enumeration enumerate_plain(const walk::ReadWord& read, const TableConfig& config, PhysAddr top, unsigned levels,
                                   const walk::VisitLeaf& visit) {
   return enumerate_leaves(
-      read,
-      walk::OddTables{.top_table = top, .index_bits = 2, .levels = levels, .host_address_bits = config.phys_bits},
+      read, walk::OddTables{.top_table = top, .index_bits = 2, .levels = levels, .host_address_bits = config.phys_bits},
       visit);
 }
 
@@ -35,18 +34,16 @@ walk::Enumeration enumerate_tiny(const walk::ReadWord& read, const TableConfig& 
 }
 
 TestFormatTable replicated(const char* name, u8 levels, u8 bits, IovaExtent extent) {
-  return {{.name = name,
-           .config = {.format = TinyReplicated::format,
-                      .levels = levels,
-                      .iova_bits = bits,
-                      .phys_bits = 52,
-                      .extent = extent},
-           .index_bits = 3,
-           .dirty = true,
-           .restorable = false,
-           .create = &create_table<TinyReplicated>,
-           .enumerate = &enumerate_tiny<TinyKind::Replicated>},
-          {{12, 13, 14}, {15, 16, 17}, {18}}};
+  return {
+      {.name = name,
+       .config =
+           {.format = TinyReplicated::format, .levels = levels, .iova_bits = bits, .phys_bits = 52, .extent = extent},
+       .index_bits = 3,
+       .dirty = true,
+       .restorable = false,
+       .create = &create_table<TinyReplicated>,
+       .enumerate = &enumerate_tiny<TinyKind::Replicated>},
+      {{12, 13, 14}, {15, 16, 17}, {18}}};
 }
 
 TestFormatTable own_address(const char* name, u8 levels, u8 bits, IovaExtent extent, Features features) {
@@ -73,18 +70,16 @@ TestFormatTable own_address(const char* name, u8 levels, u8 bits, IovaExtent ext
 
 std::vector<TestFormatTable> test_format_tables() {
   std::vector<TestFormatTable> all;
-  all.push_back({{.name = "amdv1_2k_growing",
-                  .config = {.format = AmdV1Granule2K::format,
-                             .levels = 2,
-                             .iova_bits = 56,
-                             .phys_bits = 51,
-                             .dynamic_top = true},
-                  .max_levels = 5,
-                  .dirty = true,
-                  .restorable = false,
-                  .create = &create_table<AmdV1Granule2K>,
-                  .enumerate = &enumerate_2k},
-                 {}});
+  all.push_back(
+      {{.name = "amdv1_2k_growing",
+        .config =
+            {.format = AmdV1Granule2K::format, .levels = 2, .iova_bits = 56, .phys_bits = 51, .dynamic_top = true},
+        .max_levels = 5,
+        .dirty = true,
+        .restorable = false,
+        .create = &create_table<AmdV1Granule2K>,
+        .enumerate = &enumerate_2k},
+       {}});
   Configuration plain{.name = "tiny_plain",
                       .config = {.format = TinyFormat::format, .levels = 5, .iova_bits = 22, .phys_bits = 52},
                       .index_bits = 2,

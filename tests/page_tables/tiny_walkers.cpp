@@ -16,7 +16,8 @@ struct Geometry {
   const TinyTables& t;
 
   [[nodiscard]] Root root() const {
-    return {{}, t.top, t.levels - 1, t.iova_bits > shift(t.levels - 1) ? u64{1} << (t.iova_bits - shift(t.levels - 1)) : 1};
+    return {
+        {}, t.top, t.levels - 1, t.iova_bits > shift(t.levels - 1) ? u64{1} << (t.iova_bits - shift(t.levels - 1)) : 1};
   }
   [[nodiscard]] u64 full_iova(u64 iova) const {
     const bool high =
