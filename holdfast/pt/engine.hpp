@@ -34,6 +34,8 @@ namespace holdfast::pt {
 
 /// Index of the lowest set bit; 64 when there is none.
 [[nodiscard]] inline unsigned low_bit(u64 value) { return static_cast<unsigned>(std::countr_zero(value)); }
+/// log2 of a power of two.
+[[nodiscard]] inline unsigned only_bit(u64 value) { return static_cast<unsigned>(__builtin_ctzll(value)); }
 /// floor(log2(value)), value != 0.
 [[nodiscard]] inline unsigned floor_lg2(u64 value) { return static_cast<unsigned>(std::bit_width(value)) - 1; }
 
@@ -67,6 +69,8 @@ class RadixTable final : public Table {
 
   /// Whether hardware can already reach a table that is being written.
   enum class Reach : u8 { Private, Live };
+  /// Leaves of 2^size_lg2 bytes are at one level: sizes grow from level to level.
+  [[nodiscard]] static unsigned level_of_leaf(unsigned size_lg2) { return (size_lg2 - F::granule_lg2) / F::index_bits; }
   /// Leaves of one size, one after the other; bytes 0: none.
   struct LeafRun {
     unsigned size_lg2 = 0;
@@ -95,13 +99,43 @@ class RadixTable final : public Table {
 
   [[nodiscard]] u64* words(PhysAddr page) const {
     x_memory.touches.table();
-    return reinterpret_cast<u64*>(x_base + page.value);
+    return words_uncounted(page);
   }
+  [[nodiscard]] u64* words_uncounted(PhysAddr page) const { return reinterpret_cast<u64*>(x_base + page.value); }
   /// An item as the format knows it, without the bits of encryption.
   [[nodiscard]] u64 load(const u64* slot) const { return hw_load(slot) & ~x_config.encryption; }
   [[nodiscard]] auto follow() const {
     return [this](PhysAddr page, unsigned) -> const u64* { return words(page); };
   }
+  /// For those who have counted the tables of a walk at once.
+  [[nodiscard]] auto follow_uncounted() const {
+    return [base = x_base](PhysAddr page, unsigned) -> const u64* {
+      return reinterpret_cast<const u64*>(base + page.value);
+    };
+  }
+  [[nodiscard]] u64* find_slot(u64 inside, unsigned level, PhysAddr& page) const;
+  [[nodiscard]] [[gnu::noinline]] u64* find_flushed_slot(u64 inside, unsigned level, PhysAddr& page) const;
+  /// The way down of find_slot(), by levels that the compiler knows.
+  struct Descent {
+    std::byte* base;
+    u64 unencrypted;
+    u64 inside;
+    unsigned wanted;
+
+    template <unsigned at>
+    [[nodiscard]] [[gnu::always_inline]] u64* from(u64 index, PhysAddr& page) const {
+      u64* slot = &reinterpret_cast<u64*>(base + page.value)[index];
+      if constexpr (at != 0) {
+        if (at == wanted) return slot;
+        const u64 item = hw_load(slot) & unencrypted;
+        if (F::kind(item, at) != EntryKind::Table) [[unlikely]]
+          return nullptr;
+        page = F::table_address(item);
+        return from<at - 1>(index_below_top<F>(inside, at - 1), page);
+      }
+      return slot;
+    }
+  };
   [[nodiscard]] u64 table_item(PhysAddr page, unsigned level) const {
     return F::table(page, level) | x_config.encryption | x_table_bits;
   }
@@ -124,19 +158,28 @@ class RadixTable final : public Table {
       live = static_cast<u16>(live + added);
     }
   }
+  /// Where tables are not coherent, and threads share them.
+  [[nodiscard]] bool must_look_at_flushed_bits() const {
+    return !P::counts_items && F::flushed_bit != 0 && !x_config.coherent;
+  }
   /// Relies on a Table item that another thread may have just linked: it must be in memory.
   void rely_on(u64* slot, u64 item) const {
-    if constexpr (!P::counts_items && F::flushed_bit != 0)
-      if (!x_config.coherent && (item & F::flushed_bit) == 0) flush(slot, 1);
+    if (must_look_at_flushed_bits() && (item & F::flushed_bit) == 0) flush(slot, 1);
   }
+
+  [[nodiscard]] [[gnu::noinline]] Result<Translation> lookup_elsewhere(Iova iova) const;
 
   // engine_map.hpp
   [[nodiscard]] Status check_runs(std::span<const PhysRange> runs, u64& total) const;
   [[nodiscard]] Result<u64> attributes_of(Prot prot) const;
+  [[nodiscard]] [[gnu::noinline]] Status map_checked(Iova iova, std::span<const PhysRange> runs, u64 attributes,
+                                                     Gather& gather, Iova* first_collision);
   [[nodiscard]] Status map_runs(Iova iova, u64 iova_last, std::span<const PhysRange> runs, u64 attributes,
                                 Gather& gather, Iova* first_collision);
-  [[nodiscard]] bool map_page(Iova iova, PhysAddr address, u64 attributes);
-  [[nodiscard]] LeafRun leaves_at(unsigned level, u64 inside, u64 last, const RunCursor& runs) const;
+  [[nodiscard]] bool may_be_leaf(u64 inside, unsigned size_lg2) const;
+  [[nodiscard]] bool map_leaf(u64 inside, PhysAddr address, unsigned size_lg2, u64 attributes);
+  [[nodiscard]] bool map_in_one_table(Iova iova, const PhysRange& run, u64 attributes);
+  [[nodiscard]] LeafRun leaves_at(unsigned level, u64 inside, u64 last, const PhysRange& run) const;
   Status plan(const u64* table, unsigned level, const Tree& tree, u64 inside, u64 last, RunCursor& runs,
               Plan& plan) const;
   Status plan_leaves(const u64* table, unsigned level, const Tree& tree, u64 inside, u64 bytes, Plan& plan) const;
@@ -159,6 +202,9 @@ class RadixTable final : public Table {
     Gather::Levels levels;
     u64 bytes = 0;
   };
+  [[nodiscard]] [[gnu::noinline]] Result<u64> unmap_range(Iova iova, u64 length, Gather& gather);
+  [[nodiscard]] bool unmap_leaf(Iova iova, unsigned size_lg2, Gather& gather);
+  [[nodiscard]] static bool covers_item(u64 inside, u64 last, unsigned level);
   [[nodiscard]] bool erase(PhysAddr page, unsigned level, const Tree& tree, u64 inside, u64 last, Erasure& erasure);
   [[nodiscard]] bool erase_pages(PhysAddr page, const Tree& tree, u64 inside, u64 last, Erasure& erasure);
   [[nodiscard]] bool erase_child(PhysAddr page, u64* slot, unsigned level, const Tree& tree, u64 inside, u64 last,
@@ -207,6 +253,11 @@ class RadixTable final : public Table {
   u64 x_tables = 0;   // in the tree
   u64 x_retired = 0;  // out of the tree, in a gather
   bool x_preserved = false;
+  // What the tree covers in one piece: IOVAs from x_first on, inside 0 .. x_last_inside. Of a sign-extended tree only
+  // the lower half; where the top grows, never more than it has.
+  u64 x_first = 0;
+  u64 x_last_inside = 0;
+  u64 x_phys_last = 0;
 };
 
 template <PageTableFormat F, class P>
@@ -217,7 +268,8 @@ RadixTable<F, P>::RadixTable(Memory& memory, const TableConfig& config, TopObser
       x_config(config),
       x_observer(observer),
       x_lock(memory.world, LockRank::PageTable),
-      x_arena(memory, config.mode, table_order<F>) {
+      x_arena(memory, config.mode, table_order<F>),
+      x_phys_last(low_bits(config.phys_bits)) {
   for (unsigned level = 0; level < F::max_levels; ++level) x_sizes[level] = F::leaf_sizes(level) & config.page_sizes;
   if (P::counts_items && !config.coherent) x_table_bits = F::flushed_bit;
 }
@@ -225,11 +277,12 @@ RadixTable<F, P>::RadixTable(Memory& memory, const TableConfig& config, TopObser
 template <PageTableFormat F, class P>
 Status RadixTable<F, P>::check(const TableConfig& config, const TopObserver* observer) {
   if (config.levels == 0 || config.levels > F::max_levels) return Code::Invalid;
-  if (config.phys_bits < 32 || config.phys_bits > F::max_phys_bits) return Code::Invalid;
+  if (config.phys_bits < min_phys_bits || config.phys_bits > F::max_phys_bits) return Code::Invalid;
   u64 sizes = 0;
   for (unsigned level = 0; level < F::max_levels; ++level) sizes |= F::leaf_sizes(level);
   if ((config.page_sizes & ~sizes) != 0 || (config.page_sizes >> F::granule_lg2 & 1) == 0) return Code::Invalid;
   if (!only(config.features, F::features) || (!config.coherent && F::flushed_bit == 0)) return Code::Invalid;
+  if (!can_encrypt<F>(config.encryption, config.phys_bits)) return Code::Invalid;
   if (config.dynamic_top) {
     // What it has to begin with decodes whole tables; what it may grow to is any width.
     const bool valid =
@@ -258,6 +311,8 @@ Result<Table*> RadixTable<F, P>::create(Memory& memory, const TableConfig& confi
   memory.frames.at(*top).live = 0;
   table->x_top = pack(*top, config.levels - 1u);
   table->x_tables = 1;
+  table->x_first = config.extent == IovaExtent::Upper ? ~shape.mask() : 0;
+  table->x_last_inside = config.extent == IovaExtent::SignExtended ? shape.mask() >> 1 : shape.mask();
   return static_cast<Table*>(table);
 }
 
@@ -305,8 +360,53 @@ void RadixTable<F, P>::fill(u64* slot, u64 count, u64 first, u64 step, Reach rea
   if (reach == Reach::Live) flush(slot, count);
 }
 
+/// The slot at @p level for @p inside and the page of its table; null where that table is missing or a leaf stands
+/// above. @p inside is one that the tree covers.
+template <PageTableFormat F, class P>
+[[gnu::always_inline]] inline u64* RadixTable<F, P>::find_slot(u64 inside, unsigned level, PhysAddr& page) const {
+  const u64 top = P::read(x_top);
+  const auto top_level = static_cast<unsigned>(top & 7);
+  if (top_level < level) return nullptr;
+  x_memory.touches.table(top_level - level + 1);
+  page = PhysAddr(top & ~u64{7});
+  const Descent descent{x_base, ~x_config.encryption, inside, level};
+  u64* slot = with_level<F>(top_level, [&]<unsigned from>() __attribute__((always_inline)) {
+    return descent.template from<from>(inside >> item_lg2<F>(from), page);
+  });
+  if (slot == nullptr || !must_look_at_flushed_bits()) return slot;
+  return find_flushed_slot(inside, level, page);
+}
+
+/// find_slot() once more, where another thread may have linked a table that has not left its cache yet.
+template <PageTableFormat F, class P>
+u64* RadixTable<F, P>::find_flushed_slot(u64 inside, unsigned level, PhysAddr& page) const {
+  const u64 top = P::read(x_top);
+  page = PhysAddr(top & ~u64{7});
+  for (unsigned at = top & 7;; --at) {
+    u64* slot = &words_uncounted(page)[index_of<F>(inside, at, top & 7)];
+    if (at == level) return slot;
+    const u64 item = load(slot);
+    if (F::kind(item, at) != EntryKind::Table) return nullptr;
+    rely_on(slot, item);
+    page = F::table_address(item);
+  }
+}
+
 template <PageTableFormat F, class P>
 Result<Translation> RadixTable<F, P>::lookup(Iova iova) const {
+  const u64 last_inside = P::read(x_last_inside);
+  const u64 top = P::read(x_top);  // after: it covers at least that
+  const u64 inside = iova.value - x_first;
+  if (inside > last_inside) [[unlikely]]
+    return lookup_elsewhere(iova);
+  const auto top_level = static_cast<unsigned>(top & 7);
+  x_memory.touches.table(top_level + 1);
+  return find_leaf<F>(PhysAddr(top & ~u64{7}), top_level, inside, x_config.encryption, follow_uncounted());
+}
+
+/// In the upper half of a sign-extended tree, or nowhere.
+template <PageTableFormat F, class P>
+Result<Translation> RadixTable<F, P>::lookup_elsewhere(Iova iova) const {
   const Tree tree = this->tree();
   if (!tree.covers(iova.value, iova.value)) return Code::OutOfRange;
   return find_leaf<F>(tree, iova, follow());

@@ -64,7 +64,7 @@ auto RadixTable<F, P>::next_piece(const Crossing& crossing, const Tree& tree, u6
     -> Result<Piece> {
   const u64 limit = crossing.limit(inside);
   const PhysRange run = crossing.run(inside, limit);
-  const LeafRun leaves = leaves_at(crossing.level, inside, limit, RunCursor({&run, 1}));
+  const LeafRun leaves = leaves_at(crossing.level, inside, limit, run);
   if (leaves.bytes != 0) return Piece{inside, inside | low_bits(leaves.size_lg2), leaves.size_lg2, Piece::Leaf};
   if (crossing.level == 0) return Code::NotSupported;
   Plan counted;

@@ -11,11 +11,10 @@ Status RadixTable<F, P>::check_runs(std::span<const PhysRange> runs, u64& total)
   constexpr u64 granule = u64{1} << F::granule_lg2;
   if (runs.empty()) return Code::Invalid;
   total = 0;
-  const u64 phys_last = low_bits(x_config.phys_bits);
   for (const PhysRange& run : runs) {
     if (run.size_bytes == 0 || !run.start.is_aligned(granule) || run.size_bytes % granule != 0) return Code::Invalid;
     const auto run_last = checked_last(run.start.value, run.size_bytes);
-    if (!run_last || *run_last > phys_last) return Code::OutOfRange;
+    if (!run_last || *run_last > x_phys_last) return Code::OutOfRange;
     const auto sum = checked_add(total, run.size_bytes);
     if (!sum) return Code::OutOfRange;
     total = *sum;
@@ -29,39 +28,67 @@ Result<u64> RadixTable<F, P>::attributes_of(Prot prot) const {
   return allows(prot, Prot::Mmio) ? attributes : attributes | x_config.encryption;
 }
 
-/// The common case, one smallest page whose tables are all there; false, and nothing is done, when it is not.
+/// True when [inside, inside + 2^size_lg2) is where a leaf of that size may be: covered, and aligned to it.
 template <PageTableFormat F, class P>
-bool RadixTable<F, P>::map_page(Iova iova, PhysAddr address, u64 attributes) {
-  constexpr u64 granule = u64{1} << F::granule_lg2;
-  const Tree tree = this->tree();
-  if (((iova.value | address.value) & (granule - 1)) != 0 || address.value > low_bits(x_config.phys_bits) ||
-      !tree.covers(iova.value, iova.value))
+inline bool RadixTable<F, P>::may_be_leaf(u64 inside, unsigned size_lg2) const {
+  return (inside & low_bits(size_lg2)) == 0 && inside <= P::read(x_last_inside);
+}
+
+/// The commonest case: one leaf of 2^size_lg2 bytes, one of page_sizes, into empty slots whose table is there. False,
+/// and nothing is done, when it is another: map_runs() says what then, and would have chosen the same leaf.
+template <PageTableFormat F, class P>
+[[gnu::always_inline]] inline bool RadixTable<F, P>::map_leaf(u64 inside, PhysAddr address, unsigned size_lg2,
+                                                              u64 attributes) {
+  if (!may_be_leaf(inside, size_lg2) || (address.value & low_bits(size_lg2)) != 0 || address.value > x_phys_last)
     return false;
-  const u64 inside = tree.from(iova);
-  PhysAddr page = tree.top;
-  u64 index = inside >> item_lg2<F>(tree.top_level);
-  for (unsigned level = tree.top_level; level != 0; --level) {
-    u64* slot = &words(page)[index];
-    const u64 item = load(slot);
-    if (F::kind(item, level) != EntryKind::Table) return false;
-    rely_on(slot, item);
-    page = F::table_address(item);
-    index = inside >> item_lg2<F>(level - 1) & (items_per_table<F> - 1);
+  const unsigned level = level_of_leaf(size_lg2);
+  PhysAddr page;
+  u64* slot = find_slot(inside, level, page);
+  if (slot == nullptr) return false;
+  const u64 count = items_of_leaf<F>(level, size_lg2);
+  if (count == 1) {
+    if (hw_load(slot) != 0) return false;
+    store(slot, F::leaf(address, level, size_lg2, attributes), Reach::Live);
+  } else {
+    if (x_kernels->find_set(slot, count) != count) return false;
+    store_leaves(slot, level, {size_lg2, u64{1} << size_lg2}, address, attributes, Reach::Live);
   }
-  u64* slot = &words(page)[index];
-  if (hw_load(slot) != 0) return false;
-  store(slot, F::leaf(address, 0, F::granule_lg2, attributes), Reach::Live);
-  count_items(page, 1);
+  count_items(page, count);
+  return true;
+}
+
+/// The same for leaves of one size side by side in one table.
+template <PageTableFormat F, class P>
+bool RadixTable<F, P>::map_in_one_table(Iova iova, const PhysRange& run, u64 attributes) {
+  const u64 size = run.size_bytes;
+  const u64 address = run.start.value;
+  const u64 covered = P::read(x_last_inside);
+  const u64 inside = iova.value - x_first;
+  if (inside > covered || size - 1 > covered - inside || address > x_phys_last || size - 1 > x_phys_last - address)
+    return false;
+  const u64 fitting = x_config.page_sizes & low_bits(std::min(low_bit(inside | address), floor_lg2(size)) + 1);
+  if (fitting == 0) return false;
+  const unsigned level = level_of_leaf(floor_lg2(fitting));
+  const u64 last = inside + (size - 1);
+  const LeafRun leaves = leaves_at(level, inside, last, run);
+  if (leaves.bytes != size || (inside ^ last) >> item_lg2<F>(level + 1) != 0) return false;
+  PhysAddr page;
+  u64* slot = find_slot(inside, level, page);
+  const u64 count = size >> item_lg2<F>(level);
+  if (slot == nullptr || x_kernels->find_set(slot, count) != count) return false;
+  store_leaves(slot, level, leaves, run.start, attributes, Reach::Live);
+  count_items(page, count);
   return true;
 }
 
 /// The largest leaves of @p level that begin here, as many as there are before a larger size fits; none where the level
 /// has no size that fits.
 template <PageTableFormat F, class P>
-auto RadixTable<F, P>::leaves_at(unsigned level, u64 inside, u64 last, const RunCursor& runs) const -> LeafRun {
+auto RadixTable<F, P>::leaves_at(unsigned level, u64 inside, u64 last, const PhysRange& run) const -> LeafRun {
   const u64 sizes = x_sizes[level];
-  const u64 address = runs.address().value;
-  u64 bytes = std::min(runs.contiguous(), last - inside + 1);
+  if (sizes == 0) return {};
+  const u64 address = run.start.value;
+  u64 bytes = std::min(run.size_bytes, last - inside + 1);
   const unsigned most = std::min(low_bit(inside | address), floor_lg2(bytes));
   const u64 fitting = sizes & low_bits(most + 1);
   if (fitting == 0) return {};
@@ -109,7 +136,7 @@ Status RadixTable<F, P>::plan(const u64* table, unsigned level, const Tree& tree
     return {};
   }
   for (;;) {
-    const LeafRun leaves = leaves_at(level, inside, last, runs);
+    const LeafRun leaves = leaves_at(level, inside, last, runs.here());
     u64 bytes = leaves.bytes;
     if (bytes != 0) {
       if (table != nullptr) TRY(plan_leaves(table, level, tree, inside, bytes, plan_so_far));
@@ -262,7 +289,7 @@ template <PageTableFormat F, class P>
 void RadixTable<F, P>::write(PhysAddr page, unsigned level, const Tree& tree, u64 inside, u64 last, RunCursor& runs,
                              Writing& writing, Reach reach) {
   for (;;) {
-    const LeafRun leaves = leaves_at(level, inside, last, runs);
+    const LeafRun leaves = leaves_at(level, inside, last, runs.here());
     u64 bytes = leaves.bytes;
     if (bytes != 0) {
       write_leaves(page, level, tree, inside, leaves, runs, writing, reach);
@@ -275,7 +302,9 @@ void RadixTable<F, P>::write(PhysAddr page, unsigned level, const Tree& tree, u6
         if (!write_new_table(page, slot, level, tree, inside, part_last, runs, writing, reach)) continue;
       } else {
         rely_on(slot, item);
-        write(F::table_address(item), level - 1, tree, inside, part_last, runs, writing, reach);
+        const PhysAddr child = F::table_address(item);
+        write(child, level - 1, tree, inside, part_last, runs, writing, reach);
+        if (reach == Reach::Private) flush(words(child), items_per_table<F>);  // of a cut: its first part was flushed
       }
     }
     if (last - inside == bytes - 1) return;
@@ -288,8 +317,22 @@ Status RadixTable<F, P>::map(Iova iova, std::span<const PhysRange> runs, Prot pr
                              Iova* first_collision) {
   if (preserved()) return Code::Busy;
   TRY_ASSIGN(const u64 attributes, attributes_of(prot));
-  if (runs.size() == 1 && runs[0].size_bytes == u64{1} << F::granule_lg2 && map_page(iova, runs[0].start, attributes))
+  if (runs.size() == 1 && runs[0].size_bytes == item_size<F>(0) &&
+      map_leaf(iova.value - x_first, runs[0].start, F::granule_lg2, attributes))
     return {};
+  return map_checked(iova, runs, attributes, gather, first_collision);
+}
+
+template <PageTableFormat F, class P>
+Status RadixTable<F, P>::map_checked(Iova iova, std::span<const PhysRange> runs, u64 attributes, Gather& gather,
+                                     Iova* first_collision) {
+  if (runs.size() == 1) {
+    const auto [start, size] = runs[0];
+    if (is_power_of_two(size) && (size & x_config.page_sizes) != 0 &&
+        map_leaf(iova.value - x_first, start, only_bit(size), attributes))
+      return {};
+    if (map_in_one_table(iova, runs[0], attributes)) return {};
+  }
   u64 total = 0;
   TRY(check_runs(runs, total));
   if (!iova.is_aligned(u64{1} << F::granule_lg2)) return Code::Invalid;

@@ -30,7 +30,7 @@ unsigned RadixTable<F, P>::top_level_for(u64 first, u64 last, std::span<const Ph
   const RunCursor cursor(runs);
   for (; level + 1 < F::max_levels && item_lg2<F>(level + 1) < x_config.iova_bits; ++level) {
     const bool inside = last >> item_lg2<F>(level + 1) == 0;
-    if (inside && leaves_at(level + 1, first, last, cursor).bytes == 0) break;
+    if (inside && leaves_at(level + 1, first, last, cursor.here()).bytes == 0) break;
   }
   return level;
 }
@@ -76,6 +76,7 @@ bool RadixTable<F, P>::publish(u64 before, const Tree& grown) {
   if (P::read(x_top) != before) return false;
   x_observer->top_changed(grown.top, grown.top_level + 1u);
   P::write(x_top, pack(grown.top, grown.top_level));
+  P::write(x_last_inside, grown.mask());  // after the top: who sees it sees the top as well
   P::add(x_tables, grown.top_level - (before & 7));
   return true;
 }

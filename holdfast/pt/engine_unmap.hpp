@@ -69,14 +69,19 @@ bool RadixTable<F, P>::is_full(PhysAddr page, unsigned level, u8& leaf_levels) c
   return true;
 }
 
+/// True when [inside, last] has all that the item at @p level maps, where it begins.
+template <PageTableFormat F, class P>
+bool RadixTable<F, P>::covers_item(u64 inside, u64 last, unsigned level) {
+  return (inside & (item_size<F>(level) - 1)) == 0 && item_last<F>(inside, level) <= last;
+}
+
 /// The Table item in @p slot; false when a hole ended it.
 template <PageTableFormat F, class P>
 bool RadixTable<F, P>::erase_child(PhysAddr page, u64* slot, unsigned level, const Tree& tree, u64 inside, u64 last,
                                    Erasure& erasure) {
   const PhysAddr child = F::table_address(load(slot));
   const u64 end = item_last<F>(inside, level);
-  const bool covered = (inside & (item_size<F>(level) - 1)) == 0 && end <= last;
-  if (!covered) return erase(child, level - 1, tree, inside, std::min(last, end), erasure);
+  if (!covers_item(inside, last, level)) return erase(child, level - 1, tree, inside, std::min(last, end), erasure);
   if (is_full(child, level - 1, erasure.levels.leaves))
     erasure.bytes += item_size<F>(level);
   else if (!erase(child, level - 1, tree, inside, end, erasure))
@@ -133,10 +138,39 @@ bool RadixTable<F, P>::erase(PhysAddr page, unsigned level, const Tree& tree, u6
   }
 }
 
+/// The commonest case: [iova, iova + 2^size_lg2) is one leaf. False, and nothing is done, when it is another.
+template <PageTableFormat F, class P>
+[[gnu::always_inline]] inline bool RadixTable<F, P>::unmap_leaf(Iova iova, unsigned size_lg2, Gather& gather) {
+  const u64 inside = iova.value - x_first;
+  if (!may_be_leaf(inside, size_lg2)) return false;
+  const unsigned level = level_of_leaf(size_lg2);
+  PhysAddr page;
+  u64* slot = find_slot(inside, level, page);
+  if (slot == nullptr) return false;
+  const u64 item = load(slot);
+  if (F::kind(item, level) != EntryKind::Leaf || F::leaf_size_lg2(item, level) != size_lg2) return false;
+  const u64 count = items_of_leaf<F>(level, size_lg2);
+  if (count == 1)
+    store(slot, 0, Reach::Live);
+  else
+    fill(slot, count, 0, 0, Reach::Live);
+  count_items(page, -count);
+  gather.add_range({iova, u64{1} << size_lg2}, {.leaves = static_cast<u8>(1u << level), .tables = 0});
+  return true;
+}
+
 template <PageTableFormat F, class P>
 Result<u64> RadixTable<F, P>::unmap(Iova iova, u64 length, Gather& gather) {
-  constexpr u64 granule = u64{1} << F::granule_lg2;
   if (preserved()) return Code::Busy;
+  if (length == item_size<F>(0) && unmap_leaf(iova, F::granule_lg2, gather)) return length;
+  return unmap_range(iova, length, gather);
+}
+
+template <PageTableFormat F, class P>
+Result<u64> RadixTable<F, P>::unmap_range(Iova iova, u64 length, Gather& gather) {
+  constexpr u64 granule = u64{1} << F::granule_lg2;
+  if (is_power_of_two(length) && (length & x_config.page_sizes) != 0 && unmap_leaf(iova, only_bit(length), gather))
+    return length;
   if (length == 0 || ((iova.value | length) & (granule - 1)) != 0) return Code::Invalid;
   const auto last = checked_last(iova.value, length);
   const Tree tree = this->tree();
@@ -147,8 +181,18 @@ Result<u64> RadixTable<F, P>::unmap(Iova iova, u64 length, Gather& gather) {
     if (iova.value > tree.mask()) return u64{0};
   }
   const u64 inside = tree.from(iova);
+  const u64 inside_last = std::min(inside + (length - 1), tree.mask());
+  // Straight down to the table that has all of it.
+  PhysAddr page = tree.top;
+  unsigned level = tree.top_level;
+  for (; level != 0 && !covers_item(inside, inside_last, level) && inside_last <= item_last<F>(inside, level);
+       --level) {
+    const u64 item = load(&words(page)[index_of<F>(inside, level, tree.top_level)]);
+    if (F::kind(item, level) != EntryKind::Table) break;
+    page = F::table_address(item);
+  }
   Erasure erasure{gather, {}, 0};
-  (void)erase(tree.top, tree.top_level, tree, inside, std::min(inside + (length - 1), tree.mask()), erasure);
+  (void)erase(page, level, tree, inside, inside_last, erasure);
   if (erasure.bytes != 0) gather.add_range({iova, erasure.bytes}, erasure.levels);
   return erasure.bytes;
 }

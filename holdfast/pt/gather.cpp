@@ -75,16 +75,13 @@ void Gather::add_table(const Table& table, FrameTable& frames, PhysAddr page) {
   ++x_tables;
 }
 
-void Gather::complete(Table& table) {
+void Gather::free_tables(Table& table) {
   verify_invariant(x_owner == nullptr || x_owner == &table, "a gather was completed on another table");
   for (; x_tables != 0; --x_tables) {
     const PhysAddr page = x_first;
     x_first = PhysAddr(std::exchange(x_frames->at(page).link, 0));
     table.free_table(page);
   }
-  x_count = 0;
-  x_leaf_levels = 0;
-  x_table_levels = 0;
   x_owner = nullptr;
 }
 

@@ -64,7 +64,12 @@ class [[nodiscard]] Gather {
 
   /// Hardware has forgotten: the table pages are freed, the gather is empty again. @p table is the one that was
   /// changed.
-  void complete(Table& table);
+  void complete(Table& table) {
+    if (x_tables != 0) free_tables(table);
+    x_count = 0;
+    x_leaf_levels = 0;
+    x_table_levels = 0;
+  }
 
   // For implementations of Table.
 
@@ -87,6 +92,7 @@ class [[nodiscard]] Gather {
   void add_table(const Table& table, FrameTable& frames, PhysAddr page);
 
  private:
+  void free_tables(Table& table);
   void add_further(IovaRange range);
   void add_disjoint(IovaRange range);
 

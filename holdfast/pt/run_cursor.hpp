@@ -15,6 +15,8 @@ class RunCursor {
  public:
   explicit RunCursor(std::span<const PhysRange> runs) : x_next(runs) { load(); }
 
+  /// What is left of the run that begins here.
+  [[nodiscard]] const PhysRange& here() const { return x_here; }
   [[nodiscard]] PhysAddr address() const { return x_here.start; }
   /// Bytes from address() on that are contiguous in memory; 0 at the end.
   [[nodiscard]] u64 contiguous() const { return x_here.size_bytes; }

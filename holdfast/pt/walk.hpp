@@ -26,22 +26,50 @@ template <PageTableFormat F>
   return {F::leaf_address(item, level) + (inside & (size - 1)), size, F::prot(item)};
 }
 
-/// Errors: NotFound. @p iova is one that the tree covers.
+/// Calls @p f.template operator()<level>() for a level that is known at run time: what depends on it, shifts above all,
+/// costs nothing there. @p level is one that the format has.
+template <PageTableFormat F, unsigned known = F::max_levels - 1, class Function>
+[[nodiscard]] [[gnu::always_inline]] inline auto with_level(unsigned level, const Function& f) {
+  if constexpr (known != 0)
+    if (level != known) return with_level<F, known - 1>(level, f);
+  return f.template operator()<known>();
+}
+
+/// Which item of a table at @p level that is not the top @p inside selects.
+template <PageTableFormat F>
+[[nodiscard]] constexpr u64 index_below_top(u64 inside, unsigned level) {
+  return inside >> item_lg2<F>(level) & (items_per_table<F> - 1);
+}
+
+/// From the item @p index of the table at @p page down. Errors: NotFound.
+template <PageTableFormat F, unsigned level, class Follow>
+[[nodiscard]] [[gnu::always_inline]] inline Result<Translation> find_leaf_from(PhysAddr page, u64 index, u64 inside,
+                                                                               u64 encryption, const Follow& follow) {
+  const u64* table = follow(page, level);
+  if (table == nullptr) return Code::NotFound;
+  const u64 item = hw_load(&table[index]) & ~encryption;
+  const EntryKind kind = F::kind(item, level);
+  if constexpr (level != 0)
+    if (kind == EntryKind::Table) [[likely]]
+      return find_leaf_from<F, level - 1>(F::table_address(item), index_below_top<F>(inside, level - 1), inside,
+                                          encryption, follow);
+  if (kind == EntryKind::Leaf) return translation_of<F>(item, level, inside);
+  return Code::NotFound;
+}
+
+/// Errors: NotFound. @p inside is an address that the tree covers.
+template <PageTableFormat F, class Follow>
+[[nodiscard]] [[gnu::always_inline]] inline Result<Translation> find_leaf(PhysAddr top, unsigned top_level, u64 inside,
+                                                                          u64 encryption, const Follow& follow) {
+  return with_level<F>(top_level, [&]<unsigned level>() __attribute__((always_inline)) {
+    return find_leaf_from<F, level>(top, inside >> item_lg2<F>(level), inside, encryption, follow);
+  });
+}
+
+/// The same; @p iova is one that the tree covers.
 template <PageTableFormat F, class Follow>
 Result<Translation> find_leaf(const Tree& tree, Iova iova, const Follow& follow) {
-  const u64 inside = tree.from(iova);
-  PhysAddr page = tree.top;
-  u64 index = inside >> item_lg2<F>(tree.top_level);
-  for (unsigned level = tree.top_level;; --level) {
-    const u64* table = follow(page, level);
-    if (table == nullptr) return Code::NotFound;
-    const u64 item = hw_load(&table[index]) & ~tree.encryption;
-    const EntryKind kind = F::kind(item, level);
-    if (kind == EntryKind::Leaf) return translation_of<F>(item, level, inside);
-    if (kind == EntryKind::Empty) return Code::NotFound;
-    page = F::table_address(item);
-    index = inside >> item_lg2<F>(level - 1) & (items_per_table<F> - 1);
-  }
+  return find_leaf<F>(tree.top, tree.top_level, tree.from(iova), tree.encryption, follow);
 }
 
 /// Many lookups side by side: at each level all items are fetched before the first is looked at.

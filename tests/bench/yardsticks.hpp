@@ -70,8 +70,7 @@ class Misses {
   /// What the next @p count reads will meet is in no cache.
   void prepare(std::size_t count) {
     x_begin = x_next;
-    visit(count, [](const u64* word) { _mm_clflush(word); });
-    _mm_mfence();
+    visit(count, [](const u64* word) { sweep(word, sizeof *word); });
     x_next = x_begin;
   }
 
