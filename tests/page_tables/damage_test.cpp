@@ -20,7 +20,7 @@ class DamageTest : public OverVariants {
   }
   /// Every item that is not empty and for which @p wanted(level, item) says so; @p most of them at most.
   template <class Wanted>
-  std::vector<Place> find(const Wanted& wanted, std::size_t most = 12) {
+  std::vector<Place> find(const Wanted& wanted, std::size_t most = 8) {
     std::vector<Place> found;
     for (const auto& [page, level] : handover->tables) {
       const u64* words = handover->words(PhysAddr(page));

@@ -2,9 +2,20 @@
 
 namespace page_tables {
 
-Handover::Handover(const Variant& variant, Filling filling) : scene(variant, ram_bytes) {
-  take_guest_memory();
+Handover::Handover(const Variant& variant) : scene(variant, ram_bytes) { take_guest_memory(); }
+
+Handover::Handover(const Variant& variant, Filling filling) : Handover(variant) {
   fill(filling);
+  preserve();
+}
+
+Handover::Handover(const Variant& variant, Iova iova) : Handover(variant) {
+  if (!scene.map(iova.value, guest[3].start.value, scene.of.granule()).ok())
+    throw std::runtime_error("one page could not be mapped");
+  preserve();
+}
+
+void Handover::preserve() {
   if (!scene.table->preserve(sink).ok()) throw std::runtime_error("the table could not be preserved");
   saved = scene.table->saved();
   tables = scene.tables();

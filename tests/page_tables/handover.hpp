@@ -37,6 +37,8 @@ class Handover {
   static constexpr u64 ram_bytes = u64{16} << 20;
 
   Handover(const Variant& variant, Filling filling);
+  /// A table of one smallest page at @p iova.
+  Handover(const Variant& variant, Iova iova);
   ~Handover();
 
   /// The next kernel: all that was not handed over is overwritten, the old table's own object included.
@@ -63,7 +65,9 @@ class Handover {
   std::unique_ptr<NextKernel> next;
 
  private:
+  explicit Handover(const Variant& variant);
   void take_guest_memory();
+  void preserve();
   void fill(Filling filling);
   void fill_span(const Span& span);
 };

@@ -207,9 +207,84 @@ TEST_P(RestoreTest, ATableThatWasNotHandedOverIsMissed) {
   RestoredTable::forget(*made);
 }
 
+TEST_P(RestoreTest, AGrownTopIsFoundAtEveryHeight) {
+  RecordProperty("acceptance", "P2 P3 P6");
+  if (!of().config.dynamic_top) return;
+  for (unsigned levels = of().config.levels; levels <= of().max_levels; ++levels) {
+    const unsigned covered = std::min<unsigned>(of().config.iova_bits, of().item_lg2(levels));
+    Handover handover(GetParam(), Iova(low_bits(covered) & ~(of().granule() - 1)));
+    EXPECT_EQ(handover.saved.top_level + 1u, levels);
+    EXPECT_EQ(handover.saved.iova_bits, covered);
+    EXPECT_EQ(handover.saved.table_count, handover.walked.tables);
+    handover.jump();
+    RestoredTable& restored = handover.restore();
+    VerifyReport report;
+    ASSERT_TRUE(restored.verify(report).ok()) << to_string(report.reason);
+    EXPECT_EQ(read_all(restored.reader().value()), handover.model());
+    EXPECT_TRUE(RestoredTable::destroy(&restored, handover.next->restorer).ok());
+  }
+}
+
 bool is_restorable(const Variant& variant) { return variant.of->restorable; }
 INSTANTIATE_TEST_SUITE_P(All, PreserveTest, testing::ValuesIn(variants_that(&is_restorable)), name_of);
 INSTANTIATE_TEST_SUITE_P(All, RestoreTest, testing::ValuesIn(variants_that(&is_restorable)), name_of);
+
+class LargeLeafTest : public OverVariants {};
+
+/// A machine with room for leaves of up to 1 GiB at every level; the next kernel overwrites nothing, for there is much.
+TEST_P(LargeLeafTest, LeavesOfEveryLevelAreVerifiedAndTheirTargetsAreNotFreed) {
+  RecordProperty("acceptance", "P6 P11");
+  constexpr u64 gib = u64{1} << 30;
+  Scene scene(GetParam(), 4 * gib);
+  SetSink sink;
+  std::vector<PhysAddr> below;
+  for (u64 next = 0; next < 2 * gib;) {  // everything from 1 GiB to 2 GiB
+    const PhysAddr block = scene.memory.buddy.allocate(max_order).value();
+    next = block.value + (page_size_bytes << max_order);
+    if (block.value < gib)
+      below.push_back(block);
+    else
+      ASSERT_TRUE(sink.preserve(Block{block, max_order}).ok());
+  }
+  for (const PhysAddr block : below) scene.memory.buddy.release(block, max_order);
+  const auto guest = sink.blocks;
+  u64 levels = 0;
+  for (const Span& span : of().spans()) {
+    u64 at = span.first + (span.last - span.first) / 2 + 1;
+    for (const unsigned size_lg2 : of().all_sizes()) {
+      const u64 size = u64{1} << size_lg2;
+      if (size > gib || at - span.first < 3 * size) continue;
+      at = (at - size) & ~(size - 1);
+      ASSERT_TRUE(scene.map(at, 2 * gib - size, size).ok());
+      levels |= u64{1} << of().level_of(size_lg2);
+    }
+  }
+  EXPECT_GE(std::popcount(levels), 2);
+  ASSERT_TRUE(scene.table->preserve(sink).ok());
+  const SavedTable saved = scene.table->saved();
+  const std::vector<Block> blocks(scene.table->arena().blocks().begin(), scene.table->arena().blocks().end());
+  const Model model = scene.model;
+  scene.leave();
+
+  TestWorld world(scene.world, AfterJump{});
+  TestMemory host(world, TestOpen::Later);
+  for (const auto& [start, order] : sink.blocks) ASSERT_TRUE(host.memory.mark_incoming({PhysAddr(start), order}).ok());
+  host.memory.open();
+  RestoredTable* restored =
+      RestoredTable::create(host.memory, of().config.format, saved, GetParam().mode, blocks).value();
+  VerifyReport report;
+  ASSERT_TRUE(restored->verify(report).ok()) << to_string(report.reason);
+  EXPECT_EQ(read_all(restored->reader().value()), model);
+  CountingRestorer restorer(host.memory);
+  EXPECT_TRUE(RestoredTable::destroy(restored, restorer).ok());
+  for (const auto& [start, order] : sink.blocks)
+    EXPECT_EQ(restorer.restore(PhysAddr(start)).ok(), guest.contains({start, order})) << std::hex << start;
+}
+
+bool is_restorable_alone(const Variant& variant) {
+  return variant.of->restorable && variant.sharing == Sharing::Exclusive;
+}
+INSTANTIATE_TEST_SUITE_P(All, LargeLeafTest, testing::ValuesIn(variants_that(&is_restorable_alone)), name_of);
 
 }  // namespace
 }  // namespace page_tables
