@@ -14,7 +14,7 @@ constexpr u64 smmu = 0x0905'0000;
 constexpr u64 ecam = 0x40'1000'0000;
 constexpr u64 edu_bar = 0x1000'0000;
 constexpr PhysAddr ram_start{0x4000'0000};
-constexpr PhysAddr program{0x4100'0000};  // the device tree is at the start
+constexpr PhysAddr program{0x4040'0000};  // the device tree is at the start
 constexpr u32 wfi = 0xd503'207f;
 constexpr u32 branch_back = 0x17ff'ffff;
 constexpr unsigned output_bits = 44;

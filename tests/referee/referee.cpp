@@ -54,10 +54,18 @@ std::vector<Contest> start_machines(const Options& options) {
   return contests;
 }
 
+Score referee_one(Contest& contest, u64 seed) try {
+  return referee_domain(*contest.machine, *contest.memory, seed);
+} catch (const host::RunError&) {
+  fmt::print(stderr, "{}, seed {}: the machine failed; its log:\n{}\n", contest.kind->name, seed,
+             contest.machine->log());
+  throw;
+}
+
 void take_turn(Contest& contest, u64 first_seed, u64 domains) {
   const auto start = Clock::now();
   for (u64 seed = first_seed; seed < first_seed + domains; ++seed) {
-    const Score score = referee_domain(*contest.machine, *contest.memory, seed);
+    const Score score = referee_one(contest, seed);
     for (const std::string& text : score.disagreements) fmt::print(stderr, "{}: {}\n", contest.kind->name, text);
     contest.score += score;
   }

@@ -3,7 +3,7 @@
 //
 // The first half GiB has fixed uses, the same for every machine (offsets from the start):
 //
-//   0        firmware, device tree, boot program
+//   0        firmware, device tree, program
 //   8 MiB    the IOMMU's own structures: root and context tables, queues, and the landing page
 //   16 MiB   page tables: OwnRam's
 //   256 MiB  targets of mappings, up to the end
