@@ -85,17 +85,22 @@ class Trial {
         break;
       default: break;
     }
-    return align_down(iova & width_mask(), alignment);
+    return full(align_down(iova & width_mask(), alignment));
+  }
+  /// The address a device sends for these bits.
+  [[nodiscard]] u64 full(u64 bits) const {
+    const bool high = x_config.extent == pt::IovaExtent::SignExtended && (bits >> (x_config.iova_bits - 1) & 1) != 0;
+    return high ? bits | ~width_mask() : bits;
   }
 
   void map_something() {
     const u64 unit = x_sizes[x_random.below(x_sizes.size())];
-    const u64 count = unit == page ? 1 + x_random.below(40) : 1 + x_random.below(2);
+    const u64 count = unit == smallest_page() ? 1 + x_random.below(40) : 1 + x_random.below(2);
     const u64 size = std::min(unit * count, align_down(x_ram.targets().size_bytes / 2, unit));
     if (size == 0) return;
-    const u64 iova = choose_iova(x_random.one_in(4) ? page : unit);
+    const u64 iova = choose_iova(x_random.one_in(4) ? smallest_page() : unit);
     // Now and then the target is not aligned like the IOVA, so that large pages do not fit.
-    const u64 alignment = x_random.one_in(4) ? page : unit;
+    const u64 alignment = x_random.one_in(4) ? smallest_page() : unit;
     const PhysRange targets = x_ram.targets();
     const u64 first = div_ceil(targets.start.value, alignment) * alignment;
     const u64 room = (targets.start + targets.size_bytes).value - first;
@@ -123,16 +128,16 @@ class Trial {
   void unmap_something() {
     if (x_mapped.empty()) return;
     const Mapped& from = x_mapped[x_random.below(x_mapped.size())];
-    const u64 start = from.iova + align_down(x_random.below(from.size), page);
+    const u64 start = from.iova + align_down(x_random.below(from.size), smallest_page());
     pt::Gather gather;
-    (void)x_table->unmap(Iova(start), page * (1 + x_random.below(8)), gather);
+    (void)x_table->unmap(Iova(start), smallest_page() * (1 + x_random.below(8)), gather);
     gather.complete(*x_table);
   }
 
   /// One page, elsewhere than everything else, through which the device's buffer is filled and read back.
   void map_landing() {
     for (unsigned attempt = 0; attempt < 1000; ++attempt) {
-      x_landing = align_down(x_random.bits() & width_mask(), smallest_page());
+      x_landing = full(align_down(x_random.bits() & width_mask(), smallest_page()));
       if (map(x_landing, {x_machine.landing(), smallest_page()}, pt::Prot::ReadWrite)) {
         x_mapped.pop_back();
         return;
@@ -143,7 +148,7 @@ class Trial {
   [[nodiscard]] u64 smallest_page() const { return x_sizes.front(); }
 
   void attach() {
-    x_root = {x_table->top(), x_config.levels, x_config.iova_bits,
+    x_root = {x_table->top(), x_table->levels(), x_config.iova_bits,
               static_cast<unsigned>(__builtin_ctzll(smallest_page()))};
     x_machine.attach(x_root);
     (void)x_machine.take_fault();
@@ -179,7 +184,7 @@ class Trial {
   }
 
   u64 probe_iova() {
-    if (x_mapped.empty() || x_random.one_in(12)) return x_random.bits() & width_mask();  // a hole, most likely
+    if (x_mapped.empty() || x_random.one_in(12)) return full(x_random.bits() & width_mask());  // a hole, most likely
     const Mapped& mapped = x_mapped[x_random.below(x_mapped.size())];
     switch (x_random.below(9)) {
       case 0: return mapped.iova - 1 - x_random.below(page);
@@ -192,8 +197,9 @@ class Trial {
   /// Not where requests are no memory requests, and not through the referee's own page.
   [[nodiscard]] bool is_probe_fair(u64 iova, u64 length) const {
     const u64 last = iova + length - 1;
-    return last >= iova && x_machine.is_translated(iova) && x_machine.is_translated(last) &&
-           (last < x_landing || iova >= x_landing + smallest_page());
+    const bool within = last <= width_mask() || x_config.extent != pt::IovaExtent::Lower;
+    return last >= iova && (within || x_machine.checks_width()) && x_machine.is_translated(iova) &&
+           x_machine.is_translated(last) && (last < x_landing || iova >= x_landing + smallest_page());
   }
 
   std::vector<Piece> pieces_of(u64 iova, u32 length, Access access) {
@@ -292,7 +298,7 @@ class Trial {
     const auto refused = std::ranges::find_if(x_pieces, [](const Piece& piece) { return !piece.allowed(); });
     std::optional<Record> expected;
     if (refused != x_pieces.end())
-      if (const auto code = x_machine.recorded_code(refused->walk, access))
+      if (const auto code = x_machine.recorded_code(refused->walk, refused->iova))
         expected = Record{*code, align_down(refused->iova, page), access};
     if (seen != expected)
       complain(refused != x_pieces.end() ? *refused : x_pieces.front(), access,
@@ -309,7 +315,8 @@ class Trial {
       text << "0x" << std::hex << piece.walk.address.value;
     else
       text << "fault code 0x" << std::hex << piece.walk.code << " (" << piece.walk.why << ")";
-    text << std::dec << "; " << unsigned{x_config.levels} << " levels, seed " << x_seed;
+    text << std::dec << "; " << unsigned{x_config.levels} << " levels, " << unsigned{x_config.iova_bits}
+         << " bits, granule 2^" << x_root.granule_lg2 << ", seed " << x_seed;
     x_score.disagreements.push_back(text.str());
   }
 

@@ -91,7 +91,7 @@ std::string without_release(const std::string& name) { return name.substr(0, nam
 std::optional<Record> expected(const Machine& machine, const Root& root, u64 at, Access access) {
   const WalkResult result = machine.walk(root, at, access);
   EXPECT_FALSE(result.ok());
-  const auto code = machine.recorded_code(result, access);
+  const auto code = machine.recorded_code(result, at);
   if (!code) return std::nullopt;
   return Record{*code, at & ~u64{0xfff}, access};
 }

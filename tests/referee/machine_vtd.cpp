@@ -193,7 +193,11 @@ class FirstStageMachine final : public VtdMachine {
     tables.accessed_dirty = sim::walk::AccessedDirty::Set;
     return sim::walk::walk(sim::walk::words_of(ram()), tables, iova, access);
   }
-  [[nodiscard]] std::vector<pt::TableConfig> shapes() const override { return {}; }
+  [[nodiscard]] std::vector<pt::TableConfig> shapes() const override {
+    std::vector<pt::TableConfig> all;
+    add_shapes(all, {.format = pt::Format::X86FirstStage, .extent = pt::IovaExtent::SignExtended}, 0x4020'1000);
+    return all;
+  }
 };
 
 }  // namespace
