@@ -380,7 +380,7 @@ TEST(TablePages, ComeOutAsTheyWentInAndAreNeverLost) {
   assigned = std::move(moved);
   EXPECT_EQ(assigned.count(), 4u);
   EXPECT_DEATH(assigned = TablePages(), "");
-  for (const u64 page : {0x7000, 0x5000, 0x9000, 0x6000}) {
+  for (const u64 page : {0x7000u, 0x5000u, 0x9000u, 0x6000u}) {
     EXPECT_DEATH({ TablePages lost(std::move(assigned)); }, "");
     EXPECT_EQ(assigned.pop(), PhysAddr(page));
   }
