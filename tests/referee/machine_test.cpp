@@ -134,16 +134,30 @@ TEST_P(OnMachine, RefusesAHole) {
 }
 
 TEST_P(OnMachine, UsesWhatItHasCachedUntilItIsInvalidated) {
-  const HandMade tables(*machine, without_release(GetParam().name));
+  const std::string name = without_release(GetParam().name);
+  const HandMade tables(*machine, name);
   const SharedRam& ram = machine->ram();
-  ram.store(tables.target(0), 7);
+  const u64 told = 0x0123'4567'89ab'cdef;
+  // What the device has read is written where it can be seen, by whole tables.
+  const auto show = [&] {
+    const HandMade again(*machine, name);
+    machine->edu().write_memory(again.landing(), 0, 8);
+    return ram.load(machine->landing());
+  };
+  ram.store(tables.target(0), 1);
   machine->edu().read_memory(iova, 0, 8);
   ram.clear(ram.tables());
+  ram.store(tables.target(0), told);
   machine->edu().read_memory(iova, 0, 8);
   EXPECT_EQ(to_string(machine->take_fault()), "no fault");
+  EXPECT_EQ(show(), told);
+
+  machine->edu().read_memory(iova, 0, 8);
+  ram.clear(ram.tables());
   machine->invalidate();
   machine->edu().read_memory(iova, 0, 8);
   EXPECT_EQ(to_string(machine->take_fault()), to_string(expected(*machine, tables.root(), iova, Access::Read)));
+  EXPECT_EQ(show(), 0u);
 }
 
 // A machine that is not there any more has left nothing.

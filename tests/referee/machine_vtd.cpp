@@ -167,7 +167,8 @@ class ScalableMachine final : public SecondStageMachine {
 
  private:
   [[nodiscard]] sim::walk::SecondStage tables(const Root& root) const override {
-    return {.top_table = root.top, .levels = root.levels, .pages_1g = true, .snoop = sim::walk::SnoopBit::Ignored};
+    return {
+        .top_table = root.top, .levels = root.levels, .pages_1g = true, .snoop = sim::walk::SnoopBit::AllowedInLeaf};
   }
 };
 

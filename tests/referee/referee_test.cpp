@@ -5,7 +5,7 @@
 namespace referee {
 namespace {
 
-constexpr unsigned domains_per_machine = 25;
+constexpr unsigned domains_per_machine = 30;
 
 class OnRefereeMachine : public OnMachine {};
 
