@@ -49,7 +49,6 @@ std::vector<Contest> start_machines(const Options& options) {
       continue;
     }
     Contest contest{.kind = &kind, .machine = kind.start(*binary), .memory = nullptr, .score = {}};
-    if (contest.machine->shapes().empty()) continue;
     contest.memory = std::make_unique<TableMemory>(contest.machine->ram());
     contests.push_back(std::move(contest));
   }
