@@ -1,10 +1,17 @@
-// Freeze and jump. Everything that can fail comes before the last consent and is rolled back to the exact initial state;
-// after it nothing allocates, and only a jump that returns leads back.
+// Freeze and jump. Everything that can fail comes before the last consent and is rolled back to the exact initial
+// state; after it nothing allocates, and only a jump that returns leads back.
 #include "holdfast/kernel/image_note.hpp"
 #include "holdfast/kernel/kernel.hpp"
 #include "holdfast/memory/vec.hpp"
 
 namespace holdfast::kernel {
+
+namespace {
+
+/// Blocks this large or larger are page tables and guest memory; what the cut-off writes is smaller.
+constexpr u32 least_dropped_order = 6;
+
+}  // namespace
 
 Code Kernel::live_update() {
   x_world.phase(Phase::FreezeBegin, {});
@@ -72,13 +79,13 @@ Status Kernel::check_successor() {
   return {};
 }
 
-/// Records, root, context and PASID tables are pages of their own, and the cut-off still writes them; larger blocks are page
-/// tables and guest memory, which nobody here touches again.
+/// Records, root, context and PASID tables are small blocks, and the cut-off still writes them. Nobody here touches
+/// page tables and guest memory again: their large blocks go; what they have in small ones is a few pages.
 Status Kernel::drop_view() {
   Vec<PhysRange> ranges(x_memory.heap);
   Status collected;
   x_handover.for_each([&](Block block) {
-    if (block.order < TableArena::block_order || !collected.ok()) return;
+    if (block.order < least_dropped_order || !collected.ok()) return;
     const PhysRange range{block.start, block.size_bytes()};
     if (ranges.size() != 0) {
       PhysRange& last = ranges[ranges.size() - 1];

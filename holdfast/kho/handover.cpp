@@ -95,6 +95,47 @@ void Handover::unpreserve(Block block) {
   x_radix.erase(radix::key_of(block));
 }
 
+PhysRange Handover::preservable_around(Block block) const {
+  u64 first = block.start.value;
+  u64 past = first + block.size_bytes();
+  for (const MemoryRange& entry : x_memory.map.memory_map()) {
+    if (!entry.range.contains(block.start, block.size_bytes())) continue;
+    first = entry.range.start.value;
+    past = first + entry.range.size_bytes;
+  }
+  for (const PhysRange& region : scratch()) {
+    if (region.start < block.start)
+      first = std::max(first, region.start.value + region.size_bytes);
+    else
+      past = std::min(past, region.start.value);
+  }
+  return {PhysAddr(first), past - first};
+}
+
+Status Handover::preserve_each(std::span<const PhysAddr> starts, unsigned order) {
+  might_sleep(x_memory.world);
+  if (order > max_order) return Code::Invalid;
+  PhysRange good;
+  for (const PhysAddr start : starts) {
+    const Block block{start, order};
+    if (!start.is_aligned(block.size_bytes())) return Code::Invalid;
+    if (good.contains(start, block.size_bytes())) continue;
+    if (!is_preservable({start, block.size_bytes()})) return Code::Invalid;
+    good = preservable_around(block);
+  }
+  Guard guard(x_mutex);
+  return x_radix.insert_each(starts, order);
+}
+
+void Handover::unpreserve_each(std::span<const PhysAddr> starts, unsigned order) {
+  might_sleep(x_memory.world);
+  if (order > max_order) return;
+  const auto is_block = [&](PhysAddr start) { return start.is_aligned(page_size_bytes << order); };
+  if (!std::all_of(starts.begin(), starts.end(), is_block)) return BlockSink::unpreserve_each(starts, order);
+  Guard guard(x_mutex);
+  x_radix.erase_each(starts, order);
+}
+
 bool Handover::contains(Block block) const {
   if (block.order > max_order || !block.start.is_aligned(block.size_bytes())) return false;
   Guard guard(x_mutex);

@@ -41,6 +41,8 @@ class Handover final : public BlockSink, public BlockRestorer {
 
   // Outgoing set.
 
+  using BlockSink::preserve;
+  using BlockSink::unpreserve;
   /// Errors: Invalid (order above 10, not naturally aligned, not RAM, touches scratch), NoMemory (a node of the map).
   Status preserve(Block block) override;
   /// Harmless for a block that is not preserved.
@@ -84,6 +86,7 @@ class Handover final : public BlockSink, public BlockRestorer {
   /// Takes the block that starts at @p head over as an ordinary allocation, exactly once.
   /// Errors: NotFound (never preserved, restored already, or not the head).
   Result<Block> restore(PhysAddr head) override;
+  using BlockRestorer::restore;
   /// The same for a range that was preserved with preserve_range(); all or nothing. Errors: NotFound, Invalid.
   Result<PhysAddr> restore_range(PhysRange range);
   /// Restores and gives the memory back; warns when there is nothing to restore.
@@ -102,7 +105,13 @@ class Handover final : public BlockSink, public BlockRestorer {
   [[nodiscard]] bool holds_incoming_map() const { return x_holds_incoming_map; }
 
  private:
+  Status preserve_each(std::span<const PhysAddr> starts, unsigned order) override;
+  void unpreserve_each(std::span<const PhysAddr> starts, unsigned order) override;
+  std::size_t restore_each(std::span<const PhysAddr> starts, unsigned order) override;
+
   [[nodiscard]] bool is_preservable(PhysRange range) const;
+  /// A range around @p block, which is preservable, of which every part is.
+  [[nodiscard]] PhysRange preservable_around(Block block) const;
   Status write_empty(std::span<const PhysRange> scratch) HOLDFAST_REQUIRES(x_mutex);
   /// Writes the root FDT anew: as it is, without @p leave_out, with @p add (both may be empty).
   Status write_root(std::string_view add, PhysAddr add_blob, std::string_view leave_out) HOLDFAST_REQUIRES(x_mutex);

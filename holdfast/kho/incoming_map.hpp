@@ -36,8 +36,8 @@ class IncomingMap {
   /// True when every page of @p range belongs to a preserved block. False for an empty or wrapping range.
   [[nodiscard]] bool contains_range(PhysRange range) const;
 
-  /// True when some page of @p range seems to be preserved, damaged parts of the map included. The parts of the map that
-  /// are about @p range are read, nothing else.
+  /// True when some page of @p range seems to be preserved, damaged parts of the map included. The parts of the map
+  /// that are about @p range are read, nothing else.
   [[nodiscard]] bool names_page_of(PhysRange range) const;
 
   /// Visits every preserved block by rising key: large orders first, then by address (Linux's order).

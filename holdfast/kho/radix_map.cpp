@@ -84,22 +84,28 @@ RadixMap::Bitmap* RadixMap::find_bitmap(u64 key) const {
   return x_memory.map.at<Bitmap>(page);
 }
 
-void RadixMap::insert(u64 key) {
-  Bitmap* bitmap = find_bitmap(key);
-  verify_invariant(bitmap != nullptr, "a key was inserted without reserve()");
-  u64& word = bitmap->word[radix::word_index(key)];
-  if ((word & radix::word_bit(key)) == 0) ++x_count;
+void RadixMap::set(Bitmap& bitmap, u64 key) {
+  u64& word = bitmap.word[radix::word_index(key)];
+  x_count += (word & radix::word_bit(key)) == 0 ? 1 : 0;
   word |= radix::word_bit(key);
 }
 
-void RadixMap::erase(u64 key) {
-  Bitmap* bitmap = find_bitmap(key);
-  if (bitmap == nullptr) return;
-  u64& word = bitmap->word[radix::word_index(key)];
+void RadixMap::clear(Bitmap& bitmap, u64 key) {
+  u64& word = bitmap.word[radix::word_index(key)];
   if ((word & radix::word_bit(key)) == 0) return;
   word &= ~radix::word_bit(key);
   --x_count;
   if (word == 0) prune(key);
+}
+
+void RadixMap::insert(u64 key) {
+  Bitmap* bitmap = find_bitmap(key);
+  verify_invariant(bitmap != nullptr, "a key was inserted without reserve()");
+  set(*bitmap, key);
+}
+
+void RadixMap::erase(u64 key) {
+  if (Bitmap* bitmap = find_bitmap(key)) clear(*bitmap, key);
 }
 
 bool RadixMap::contains(u64 key) const {
@@ -129,6 +135,71 @@ void RadixMap::erase_range(PhysRange range) {
 
 bool RadixMap::contains_range(PhysRange range) const {
   return cut_while(range, [&](Block block) { return contains(radix::key_of(block)); }) == range;
+}
+
+/// Bitmaps that were used lately, each in the place that its keys say.
+class RadixMap::Bitmaps {
+ public:
+  explicit Bitmaps(const RadixMap& map) : x_map(map) {}
+
+  /// Null when there is none.
+  [[nodiscard]] Bitmap* find(u64 key) {
+    Place& place = place_of(key);
+    if (place.prefix == prefix_of(key)) return place.bitmap;
+    Bitmap* bitmap = x_map.find_bitmap(key);
+    if (bitmap != nullptr) place = {prefix_of(key), bitmap};
+    return bitmap;
+  }
+  /// Some of them were freed.
+  void forget() { x_places = {}; }
+
+ private:
+  struct Place {
+    u64 prefix = 0;  // no key's: each has its marker
+    Bitmap* bitmap = nullptr;
+  };
+  static constexpr std::size_t places = 32;  // pages of 4 GiB
+
+  static u64 prefix_of(u64 key) { return key >> radix::bitmap_lg2; }
+  Place& place_of(u64 key) { return x_places[prefix_of(key) % places]; }
+
+  const RadixMap& x_map;
+  std::array<Place, places> x_places;
+};
+
+Status RadixMap::insert_each(std::span<const PhysAddr> starts, unsigned order) {
+  Bitmaps bitmaps(*this);
+  for (std::size_t i = 0; i < starts.size(); ++i) {
+    const u64 key = radix::key_of({starts[i], order});
+    Bitmap* bitmap = bitmaps.find(key);
+    if (bitmap == nullptr) {
+      const Status made = reserve(key);
+      if (!made.ok()) {
+        for (const PhysAddr start : starts.first(i)) prune(radix::key_of({start, order}));
+        return made;
+      }
+      bitmap = bitmaps.find(key);
+    }
+    __builtin_prefetch(&bitmap->word[radix::word_index(key)], 1);
+  }
+  // All paths exist: setting the bits cannot fail.
+  for (const PhysAddr start : starts) {
+    const u64 key = radix::key_of({start, order});
+    set(*bitmaps.find(key), key);
+  }
+  return {};
+}
+
+void RadixMap::erase_each(std::span<const PhysAddr> starts, unsigned order) {
+  Bitmaps bitmaps(*this);
+  for (const PhysAddr start : starts) {
+    const u64 key = radix::key_of({start, order});
+    Bitmap* bitmap = bitmaps.find(key);
+    if (bitmap == nullptr) continue;
+    const u64 nodes = x_nodes;
+    clear(*bitmap, key);
+    if (x_nodes != nodes) bitmaps.forget();
+  }
 }
 
 void RadixMap::for_each(const Visitor<u64>& visit) const { visit_node(x_root, radix::levels - 1, 0, visit); }

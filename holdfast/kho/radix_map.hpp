@@ -6,6 +6,8 @@
 // Threads: none of its own, Handover locks. Failure: NoMemory.
 #pragma once
 
+#include <span>
+
 #include "holdfast/abi/kho.hpp"
 #include "holdfast/base/result.hpp"
 #include "holdfast/kho/visitor.hpp"
@@ -41,6 +43,13 @@ class RadixMap {
   void erase_range(PhysRange range);
   [[nodiscard]] bool contains_range(PhysRange range) const;
 
+  // The same for the blocks of 2^order pages that begin at @p starts. Bitmaps that were used stay at hand: pages
+  // scattered over a few GiB cost no walk each.
+
+  /// All or nothing. Errors: NoMemory.
+  Status insert_each(std::span<const PhysAddr> starts, unsigned order);
+  void erase_each(std::span<const PhysAddr> starts, unsigned order);
+
   /// By rising key.
   void for_each(const Visitor<u64>& visit) const;
 
@@ -52,7 +61,10 @@ class RadixMap {
   using Node = abi::kho::radix::Node;
   using Bitmap = abi::kho::radix::Bitmap;
   [[nodiscard]] Node* node(PhysAddr page) const { return x_memory.map.at<Node>(page); }
+  class Bitmaps;
   [[nodiscard]] Bitmap* find_bitmap(u64 key) const;
+  void set(Bitmap& bitmap, u64 key);
+  void clear(Bitmap& bitmap, u64 key);
   void visit_node(PhysAddr page, unsigned level, u64 prefix, const Visitor<u64>& visit) const;
   void free_node(PhysAddr page, unsigned level);
 

@@ -72,6 +72,15 @@ Result<Block> Handover::restore(PhysAddr head) {
   return block;
 }
 
+std::size_t Handover::restore_each(std::span<const PhysAddr> starts, unsigned order) {
+  might_sleep(x_memory.world);
+  Guard guard(x_mutex);
+  const std::size_t restored = x_memory.frames.take_incoming(starts, order);
+  if (restored != starts.size())
+    x_memory.world.log(LogLevel::Warning, Line("nothing to restore at", starts[restored]).view());
+  return restored;
+}
+
 bool Handover::is_incoming_block(Block block) const {
   const Frame* frame = x_memory.frames.find(block.start);
   return frame != nullptr && block.start.is_aligned(page_size_bytes) && frame->state == FrameState::Incoming &&

@@ -2,6 +2,7 @@
 #include "holdfast/memory/bit_tree.hpp"
 
 #include <bit>
+#include <utility>
 
 #include "holdfast/base/checked.hpp"
 
@@ -27,7 +28,10 @@ void BitTree::place(std::span<u64> words, u64 bits) {
 }
 
 void BitTree::set(u64 bit) {
-  for (unsigned level = 0; level < x_height; ++level, bit /= 64) x_levels[level][bit / 64] |= u64{1} << (bit % 64);
+  for (unsigned level = 0; level < x_height; ++level, bit /= 64) {
+    const u64 before = std::exchange(x_levels[level][bit / 64], x_levels[level][bit / 64] | u64{1} << (bit % 64));
+    if (before != 0) return;  // the summaries know it already
+  }
 }
 
 void BitTree::clear(u64 bit) {

@@ -30,7 +30,6 @@ class BlockSink {
  protected:
   ~BlockSink() = default;
 
- private:
   virtual Status preserve_each(std::span<const PhysAddr> starts, unsigned order) {
     for (std::size_t i = 0; i < starts.size(); ++i) {
       const Status status = preserve(Block{starts[i], order});
@@ -61,7 +60,6 @@ class BlockRestorer {
  protected:
   ~BlockRestorer() = default;
 
- private:
   virtual std::size_t restore_each(std::span<const PhysAddr> starts, unsigned order) {
     for (std::size_t i = 0; i < starts.size(); ++i) {
       const auto block = restore(starts[i]);

@@ -73,8 +73,13 @@ PhysAddr Buddy::take(unsigned from, unsigned order) {
 }
 
 Result<PhysAddr> Buddy::allocate(unsigned order) {
-  TRY_ASSIGN(const Block block, allocate_up_to(order, order));
-  return block.start;
+  if (order > max_order) return Code::TooBig;
+  if constexpr (traced)
+    if (!x_world.may_allocate()) return Code::NoMemory;
+  const Guard guard(x_lock);
+  const unsigned from = smallest_from(order);
+  if (from > max_order) return Code::NoMemory;
+  return take(from, order);
 }
 
 Result<Block> Buddy::allocate_up_to(unsigned largest, unsigned smallest) {

@@ -87,13 +87,27 @@ std::optional<Block> FrameTable::find_incoming(PhysAddr address) const {
   return std::nullopt;
 }
 
-Result<Block> FrameTable::take_incoming(PhysAddr head) {
+Frame* FrameTable::find_incoming_head(PhysAddr head) const {
   Frame* frame = head.is_aligned(page_size_bytes) ? find(head) : nullptr;
-  if (frame == nullptr || frame->state != FrameState::Incoming) return Code::NotFound;
-  frame->state = FrameState::Allocated;
-  frame->mark = 0;
-  frame->link = 0;
+  return frame != nullptr && frame->state == FrameState::Incoming ? frame : nullptr;
+}
+
+Result<Block> FrameTable::take_incoming(PhysAddr head) {
+  Frame* frame = find_incoming_head(head);
+  if (frame == nullptr) return Code::NotFound;
+  *frame = {.state = FrameState::Allocated, .order = frame->order};
   return Block{head, frame->order};
+}
+
+std::size_t FrameTable::take_incoming(std::span<const PhysAddr> heads, unsigned order) {
+  constexpr std::size_t ahead = 24;  // about as many misses as a CPU can wait for at once
+  for (std::size_t i = 0; i < heads.size(); ++i) {
+    if (i + ahead < heads.size()) __builtin_prefetch(find(heads[i + ahead]), 1);
+    Frame* frame = find_incoming_head(heads[i]);
+    if (frame == nullptr || frame->order != order) return i;
+    *frame = {.state = FrameState::Allocated, .order = frame->order};
+  }
+  return heads.size();
 }
 
 }  // namespace holdfast

@@ -66,12 +66,15 @@ class FrameTable {
   [[nodiscard]] std::optional<Block> find_incoming(PhysAddr address) const;
   /// Head of an incoming block -> Allocated, once. Error: NotFound.
   Result<Block> take_incoming(PhysAddr head);
+  /// The same for blocks of 2^@p order pages that begin at @p heads, up to the first that is none: how many were taken.
+  [[nodiscard]] std::size_t take_incoming(std::span<const PhysAddr> heads, unsigned order);
 
   /// A fresh number for Frame::mark users, never 0; at most 2^28 of them.
   [[nodiscard]] u32 next_generation() { return ++x_generation; }
 
  private:
   [[nodiscard]] Status check_unclaimed(Block block) const;
+  [[nodiscard]] Frame* find_incoming_head(PhysAddr head) const;
 
   std::span<Frame> x_frames;
   u32 x_generation = 0;

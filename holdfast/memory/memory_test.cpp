@@ -125,6 +125,7 @@ TEST(FrameTable, IncomingBlocksAreNeverAllocatedAndAreTakenOnce) {
       ASSERT_FALSE((PhysRange{page, page_size_bytes}).overlaps({block.start, block.size_bytes()}));
 
   EXPECT_EQ(memory.frames.take_incoming(PhysAddr(4 * mib + 0x1000)).code(), Code::NotFound);
+  EXPECT_EQ(memory.frames.take_incoming(std::vector{PhysAddr(8 * mib + 0x2000)}, 0), 0u) << "another order";
   for (const Block& block : incoming) {
     EXPECT_EQ(memory.frames.take_incoming(block.start).value(), block);
     EXPECT_EQ(memory.frames.take_incoming(block.start).code(), Code::NotFound);
@@ -181,6 +182,71 @@ TEST(Buddy, PanicsOnADoubleReleaseAndOnAWrongOrder) {
   buddy.release(block, 2);
   EXPECT_DEATH(buddy.release(block, 2), "");
   EXPECT_EQ(buddy.allocate(max_order + 1).code(), Code::TooBig);
+}
+
+TEST(Buddy, ReleasesManyAsOneAfterTheOther) {
+  TestWorld world(32 * mib);
+  TestMemory host(world);
+  Buddy& buddy = host.memory.buddy;
+  const auto before = buddy.free_blocks();
+  for (const unsigned order : {0u, 1u, 3u}) {
+    std::array<u64, max_order + 1> one_by_one{};
+    for (const bool at_once : {false, true}) {
+      std::vector<PhysAddr> starts(700);
+      for (PhysAddr& start : starts) start = buddy.allocate(order).value();
+      std::shuffle(starts.begin(), starts.end(), std::mt19937_64(order));
+      const std::span some = std::span(starts).first(300);
+      if (at_once) {
+        buddy.release(some, order);
+        EXPECT_EQ(buddy.free_blocks(), one_by_one);
+      } else {
+        for (const PhysAddr start : some) buddy.release(start, order);
+        one_by_one = buddy.free_blocks();
+      }
+      for (const PhysAddr start : some) EXPECT_NE(host.memory.frames.at(start).state, FrameState::Allocated);
+      buddy.release(std::span<const PhysAddr>(), order);
+      buddy.release(std::span(starts).subspan(300), order);
+      EXPECT_EQ(buddy.free_blocks(), before);
+    }
+  }
+}
+
+TEST(Buddy, PanicsWhenOneOfManyIsNotAllocated) {
+  TestWorld world(8 * mib);
+  TestMemory host(world);
+  Buddy& buddy = host.memory.buddy;
+  const PhysAddr page = buddy.allocate(0).value();
+  const PhysAddr pair = buddy.allocate(1).value();
+  EXPECT_DEATH(buddy.release(std::vector{pair, page}, 0), "");
+  EXPECT_DEATH(buddy.release(std::vector{page, page}, 0), "");
+}
+
+TEST(Buddy, AllocatesTheLargestBlockThereIsUpToWhatIsAsked) {
+  TestWorld world(16 * mib);
+  TestMemory host(world);
+  Buddy& buddy = host.memory.buddy;
+  const auto before = buddy.free_blocks();
+  EXPECT_EQ(buddy.allocate_up_to(max_order + 1, 0).code(), Code::TooBig);
+  const Block whole = buddy.allocate_up_to(9, 0).value();
+  EXPECT_EQ(whole.order, 9u);
+  buddy.release(whole.start, whole.order);
+  std::vector<Block> held;
+  for (unsigned order = max_order; order > 5; --order)
+    for (auto start = buddy.allocate(order); start.ok(); start = buddy.allocate(order)) held.push_back({*start, order});
+  std::vector<Block> small;
+  for (auto block = buddy.allocate_up_to(9, 2); block.ok(); block = buddy.allocate_up_to(9, 2)) {
+    ASSERT_TRUE(small.empty() || block->order <= small.back().order) << "the largest first";
+    ASSERT_GE(block->order, 2u);
+    small.push_back(*block);
+  }
+  for (unsigned order = 2; order <= max_order; ++order) EXPECT_EQ(buddy.free_blocks()[order], 0u);
+  ASSERT_FALSE(small.empty());
+  EXPECT_EQ(small.front().order, 5u);
+  for (const auto* blocks : {&held, &small})
+    for (const Block& block : *blocks) buddy.release(block.start, block.order);
+  EXPECT_EQ(buddy.free_blocks(), before);
+  world.fail_allocation_at = world.allocations + 1;
+  EXPECT_EQ(buddy.allocate_up_to(9, 2).code(), Code::NoMemory);
 }
 
 TEST(Buddy, GivesZeroesWhenAskedAndFailsWhenTold) {

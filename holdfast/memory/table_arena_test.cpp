@@ -291,6 +291,27 @@ TEST_F(GrowingArena, ManyTablesAtOnceAreFewBlocks) {
   for (std::size_t i = 1; i < arena.blocks().size(); ++i) EXPECT_EQ(arena.blocks()[i].order, 9u) << i;
 }
 
+TEST_F(GrowingArena, EachOfSeveralNewBlocksIsUsed) {
+  TableArena arena(host.memory, TableMode::Arena);
+  std::vector<PhysAddr> tables;
+  for (int i = 0; i < 6; ++i) tables.push_back(take_one(arena));
+  std::vector<PhysAddr> others;
+  for (auto page = host.memory.buddy.allocate(0); page.ok(); page = host.memory.buddy.allocate(0))
+    others.push_back(*page);
+  // Six tables and three more are missing: first a block of two. One of four would now be half of what is there, but
+  // it lies below, and the three would all come out of it.
+  const PhysAddr four = PhysAddr(64 * mib);
+  const PhysAddr two = PhysAddr(128 * mib);
+  for (u64 i = 0; i < 4; ++i) host.memory.buddy.release(four + i * page_size_bytes, 0);
+  for (u64 i = 0; i < 2; ++i) host.memory.buddy.release(two + i * page_size_bytes, 0);
+  const std::vector<PhysAddr> more = pop_all(arena.take(3).value());
+  for (const Block& block : arena.blocks()) {
+    const auto is_inside = [&](PhysAddr table) { return table - block.start < block.size_bytes(); };
+    EXPECT_TRUE(std::ranges::any_of(tables, is_inside) || std::ranges::any_of(more, is_inside)) << block.start.value;
+  }
+  EXPECT_TRUE(arena.owns(two)) << "the block of two was made";
+}
+
 TEST_F(GrowingArena, TakesWhatTheAllocatorHasWhenItHasNoLargeBlock) {
   // Every 16th page is somebody else's.
   std::vector<PhysAddr> all;
@@ -380,7 +401,7 @@ TEST(TablePages, ComeOutAsTheyWentInAndAreNeverLost) {
   assigned = std::move(moved);
   EXPECT_EQ(assigned.count(), 4u);
   EXPECT_DEATH(assigned = TablePages(), "");
-  for (const u64 page : {0x7000, 0x5000, 0x9000, 0x6000}) {
+  for (const u64 page : {0x7000u, 0x5000u, 0x9000u, 0x6000u}) {
     EXPECT_DEATH({ TablePages lost(std::move(assigned)); }, "");
     EXPECT_EQ(assigned.pop(), PhysAddr(page));
   }

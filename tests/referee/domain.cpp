@@ -36,20 +36,64 @@ struct Mapped {
   u64 size = 0;
 };
 
+/// What was asked for and done: the truth about a domain, kept without tables.
+class Wishes {
+ public:
+  struct Wish {
+    u64 iova = 0;
+    u64 size = 0;
+    u64 target = 0;
+    pt::Prot prot = pt::Prot::None;
+  };
+
+  void add(const Wish& wish) { x_all.push_back(wish); }
+  /// [iova, iova + size), which may span several wishes.
+  void remove(u64 iova, u64 size) {
+    if (size == 0) return;
+    std::vector<Wish> left;
+    for (const Wish& wish : x_all) {
+      const u64 first = std::max(iova, wish.iova);
+      const u64 last = std::min(iova + (size - 1), wish.iova + (wish.size - 1));
+      if (first > last) {
+        left.push_back(wish);
+        continue;
+      }
+      const u64 before = first - wish.iova;
+      const u64 behind = last - wish.iova + 1;
+      if (before != 0) left.push_back({wish.iova, before, wish.target, wish.prot});
+      if (behind != wish.size) left.push_back({last + 1, wish.size - behind, wish.target + behind, wish.prot});
+    }
+    x_all = std::move(left);
+  }
+  [[nodiscard]] const Wish* find(u64 iova) const {
+    for (const Wish& wish : x_all)
+      if (iova - wish.iova < wish.size) return &wish;
+    return nullptr;
+  }
+
+ private:
+  std::vector<Wish> x_all;
+};
+
 class Trial {
  public:
-  Trial(Machine& machine, TableMemory& memory, u64 seed)
-      : x_machine(machine), x_ram(machine.ram()), x_memory(memory.memory()), x_random(seed), x_seed(seed) {}
+  Trial(Machine& machine, TableMemory& memory, u64 seed, Requests requests)
+      : x_machine(machine),
+        x_ram(machine.ram()),
+        x_memory(memory.memory()),
+        x_random(seed),
+        x_seed(seed),
+        x_shift(requests == Requests::OnePageFurther ? page : 0) {}
   Trial(const Trial&) = delete;
   Trial& operator=(const Trial&) = delete;
   ~Trial() { pt::Table::destroy(x_table); }
 
   Score run() {
     create();
+    map_landing();  // before there may be no room
     const u64 mappings = 1 + x_random.below(most_mappings);
     for (u64 i = 0; i < mappings; ++i) map_something();
     if (x_random.one_in(2)) unmap_something();
-    map_landing();
     attach();
     for (unsigned i = 0; i < probes_per_domain; ++i) {
       if (i == probes_per_domain / 2) change_something();
@@ -62,7 +106,7 @@ class Trial {
  private:
   void create() {
     const auto shapes = x_machine.shapes();
-    x_config = shapes[x_random.below(shapes.size())];
+    x_config = shapes[x_seed % shapes.size()];
     auto table = pt::Table::create(x_memory, x_config);
     must(table.ok() ? Status{} : Status(table.code()), "a table cannot be created");
     x_table = *table;
@@ -85,21 +129,25 @@ class Trial {
         break;
       default: break;
     }
-    return align_down(iova & width_mask(), alignment);
+    return full(align_down(iova & width_mask(), alignment));
+  }
+  /// The address a device sends for these bits.
+  [[nodiscard]] u64 full(u64 bits) const {
+    const bool high = x_config.extent == pt::IovaExtent::SignExtended && (bits >> (x_config.iova_bits - 1) & 1) != 0;
+    return high ? bits | ~width_mask() : bits;
   }
 
   void map_something() {
     const u64 unit = x_sizes[x_random.below(x_sizes.size())];
-    const u64 count = unit == page ? 1 + x_random.below(40) : 1 + x_random.below(2);
-    const u64 size = std::min(unit * count, align_down(x_ram.targets().size_bytes / 2, unit));
-    if (size == 0) return;
-    const u64 iova = choose_iova(x_random.one_in(4) ? page : unit);
+    const u64 count = unit == smallest_page() ? 1 + x_random.below(40) : 1 + x_random.below(2);
+    const u64 iova = choose_iova(x_random.one_in(4) ? smallest_page() : unit);
     // Now and then the target is not aligned like the IOVA, so that large pages do not fit.
-    const u64 alignment = x_random.one_in(4) ? page : unit;
+    const u64 alignment = x_random.one_in(4) ? smallest_page() : unit;
     const PhysRange targets = x_ram.targets();
     const u64 first = div_ceil(targets.start.value, alignment) * alignment;
     const u64 room = (targets.start + targets.size_bytes).value - first;
-    if (room < size) return;
+    const u64 size = std::min(unit * count, align_down(room, unit));
+    if (size == 0) return;
     const u64 target = first + align_down(x_random.below(room - size + 1), alignment);
     const auto prot = static_cast<pt::Prot>(1 + x_random.below(3));
     map(iova, PhysRange{PhysAddr(target), size}, prot);
@@ -110,8 +158,10 @@ class Trial {
     pt::Gather gather;
     const Status status = x_table->map(Iova(iova), {&target, 1}, prot, gather);
     gather.complete(*x_table);
-    if (status.ok()) x_mapped.push_back({iova, target.size_bytes});
-    return status.ok();
+    if (!status.ok()) return false;
+    x_mapped.push_back({iova, target.size_bytes});
+    x_wishes.add({iova, target.size_bytes, target.start.value, prot});
+    return true;
   }
 
   [[nodiscard]] bool is_range_translated(u64 iova, u64 size) const {
@@ -123,16 +173,17 @@ class Trial {
   void unmap_something() {
     if (x_mapped.empty()) return;
     const Mapped& from = x_mapped[x_random.below(x_mapped.size())];
-    const u64 start = from.iova + align_down(x_random.below(from.size), page);
+    const u64 start = from.iova + align_down(x_random.below(from.size), smallest_page());
     pt::Gather gather;
-    (void)x_table->unmap(Iova(start), page * (1 + x_random.below(8)), gather);
+    const auto bytes = x_table->unmap(Iova(start), smallest_page() * (1 + x_random.below(8)), gather);
     gather.complete(*x_table);
+    if (bytes.ok()) x_wishes.remove(start, *bytes);
   }
 
   /// One page, elsewhere than everything else, through which the device's buffer is filled and read back.
   void map_landing() {
     for (unsigned attempt = 0; attempt < 1000; ++attempt) {
-      x_landing = align_down(x_random.bits() & width_mask(), smallest_page());
+      x_landing = full(align_down(x_random.bits() & width_mask(), smallest_page()));
       if (map(x_landing, {x_machine.landing(), smallest_page()}, pt::Prot::ReadWrite)) {
         x_mapped.pop_back();
         return;
@@ -143,7 +194,7 @@ class Trial {
   [[nodiscard]] u64 smallest_page() const { return x_sizes.front(); }
 
   void attach() {
-    x_root = {x_table->top(), x_config.levels, x_config.iova_bits,
+    x_root = {x_table->top(), x_table->levels(), x_config.iova_bits,
               static_cast<unsigned>(__builtin_ctzll(smallest_page()))};
     x_machine.attach(x_root);
     (void)x_machine.take_fault();
@@ -179,7 +230,7 @@ class Trial {
   }
 
   u64 probe_iova() {
-    if (x_mapped.empty() || x_random.one_in(12)) return x_random.bits() & width_mask();  // a hole, most likely
+    if (x_mapped.empty() || x_random.one_in(12)) return full(x_random.bits() & width_mask());  // a hole, most likely
     const Mapped& mapped = x_mapped[x_random.below(x_mapped.size())];
     switch (x_random.below(9)) {
       case 0: return mapped.iova - 1 - x_random.below(page);
@@ -192,8 +243,9 @@ class Trial {
   /// Not where requests are no memory requests, and not through the referee's own page.
   [[nodiscard]] bool is_probe_fair(u64 iova, u64 length) const {
     const u64 last = iova + length - 1;
-    return last >= iova && x_machine.is_translated(iova) && x_machine.is_translated(last) &&
-           (last < x_landing || iova >= x_landing + smallest_page());
+    const bool within = last <= width_mask() || x_config.extent != pt::IovaExtent::Lower;
+    return last >= iova && (within || x_machine.checks_width()) && x_machine.is_translated(iova) &&
+           x_machine.is_translated(last) && (last < x_landing || iova >= x_landing + smallest_page());
   }
 
   std::vector<Piece> pieces_of(u64 iova, u32 length, Access access) {
@@ -221,7 +273,20 @@ class Trial {
                  piece.allowed() ? "the walker allows it, lookup does not" : "lookup allows it, the walker does not");
       else if (piece.allowed() && piece.table_address != piece.walk.address)
         complain(piece, access, "walker and lookup lead to different places");
+      compare_wish(piece, access);
     }
+  }
+
+  // Writing alone lets some formats read as well.
+  void compare_wish(const Piece& piece, Access access) {
+    const Wishes::Wish* wish = x_wishes.find(piece.iova);
+    const pt::Prot wanted = access == Access::Read ? pt::Prot::Read : pt::Prot::Write;
+    const bool wished = wish != nullptr && allows(wish->prot, wanted);
+    const bool implied = wish != nullptr && access == Access::Read;
+    if (piece.allowed() && !wished && !implied) complain(piece, access, "nobody mapped it so");
+    if (!piece.allowed() && wished) complain(piece, access, "it was mapped");
+    if (piece.allowed() && wish != nullptr && piece.walk.address.value != wish->target + (piece.iova - wish->iova))
+      complain(piece, access, "it was mapped to elsewhere");
   }
 
   [[nodiscard]] std::vector<std::byte> noise(u32 length) {
@@ -235,7 +300,7 @@ class Trial {
     // Two pieces may lead to the same bytes; so what arrived is compared with memory, not with the pattern.
     for (const Piece& piece : x_pieces)
       if (piece.allowed()) put(piece.walk.address, pattern, piece);
-    x_machine.edu().read_memory(iova, offset, length);
+    x_machine.edu().read_memory(iova + x_shift, offset, length);
     compare_fault(Access::Read);
     x_machine.edu().write_memory(x_landing + offset, offset, length);
     if (x_machine.take_fault()) complain(x_pieces.front(), Access::Read, "the landing page faults");
@@ -258,7 +323,7 @@ class Trial {
     std::ranges::copy(pattern, x_ram.bytes(x_machine.landing() + offset, length).begin());
     x_machine.edu().read_memory(x_landing + offset, offset, length);
     const auto before = pages_of_targets();
-    x_machine.edu().write_memory(iova, offset, length);
+    x_machine.edu().write_memory(iova + x_shift, offset, length);
     compare_fault(Access::Write);
     auto expected = before;
     for (const Piece& piece : x_pieces) {
@@ -292,7 +357,7 @@ class Trial {
     const auto refused = std::ranges::find_if(x_pieces, [](const Piece& piece) { return !piece.allowed(); });
     std::optional<Record> expected;
     if (refused != x_pieces.end())
-      if (const auto code = x_machine.recorded_code(refused->walk, access))
+      if (const auto code = x_machine.recorded_code(refused->walk, refused->iova))
         expected = Record{*code, align_down(refused->iova, page), access};
     if (seen != expected)
       complain(refused != x_pieces.end() ? *refused : x_pieces.front(), access,
@@ -309,7 +374,8 @@ class Trial {
       text << "0x" << std::hex << piece.walk.address.value;
     else
       text << "fault code 0x" << std::hex << piece.walk.code << " (" << piece.walk.why << ")";
-    text << std::dec << "; " << unsigned{x_config.levels} << " levels, seed " << x_seed;
+    text << std::dec << "; " << unsigned{x_config.levels} << " levels, " << unsigned{x_config.iova_bits}
+         << " bits, granule 2^" << x_root.granule_lg2 << ", seed " << x_seed;
     x_score.disagreements.push_back(text.str());
   }
 
@@ -318,11 +384,13 @@ class Trial {
   Memory& x_memory;
   Random x_random;
   u64 x_seed;
+  u64 x_shift;  // of what the device is told, against what is judged
   pt::TableConfig x_config;
   std::vector<u64> x_sizes;
   pt::Table* x_table = nullptr;
   Root x_root;
   std::vector<Mapped> x_mapped;
+  Wishes x_wishes;
   u64 x_landing = 0;
   std::vector<Piece> x_pieces;
   std::size_t x_complaints = 0;
@@ -342,13 +410,13 @@ Score& Score::operator+=(const Score& other) {
   return *this;
 }
 
-TableMemory::TableMemory(const SharedRam& ram)
-    : x_own(ram.bytes(ram.tables().start, ram.tables().size_bytes), ram.tables().start) {
+TableMemory::TableMemory(const SharedRam& ram, PhysRange part)
+    : x_own(ram.bytes(part.start, part.size_bytes), part.start) {
   must(x_own.open(), "no memory for tables");
 }
 
-Score referee_domain(Machine& machine, TableMemory& memory, u64 seed) {
-  Score score = Trial(machine, memory, seed).run();
+Score referee_domain(Machine& machine, TableMemory& memory, u64 seed, Requests requests) {
+  Score score = Trial(machine, memory, seed, requests).run();
   machine.ram().drop_targets();
   return score;
 }

@@ -1,5 +1,5 @@
 // One random domain, refereed: tables built by holdfast/pt, DMA through QEMU's IOMMU, and every request's outcome
-// compared with what our table's lookup and our naive walker say.
+// compared with what our table's lookup and our naive walker say, and those with what was mapped.
 //
 // Compared for each piece of a request that lies in one page: whether it was let through, where its bytes came from or
 // went to (and that their neighbours are untouched), and for the first piece refused the fault record: code, page and
@@ -37,22 +37,22 @@ struct Score {
   Score& operator+=(const Score& other);
 };
 
-/// Memory for tables in a machine's RAM.
+/// Memory in a part of a machine's RAM.
 class TableMemory {
  public:
-  explicit TableMemory(const SharedRam& ram);
+  /// For tables.
+  explicit TableMemory(const SharedRam& ram) : TableMemory(ram, ram.tables()) {}
+  TableMemory(const SharedRam& ram, PhysRange part);
   [[nodiscard]] Memory& memory() { return x_own.memory(); }
 
  private:
   OwnRam x_own;
 };
 
-[[nodiscard]] Score referee_domain(Machine& machine, TableMemory& memory, u64 seed);
+/// Test hook: a machine that is not as our walker says.
+enum class Requests : u8 { AsJudged, OnePageFurther };
 
-/// What the referee found out about one request.
-struct Outcome {
-  std::vector<std::byte> data;  // read: what arrived; write: what is in memory at the pieces' targets
-  std::optional<Record> fault;
-};
+[[nodiscard]] Score referee_domain(Machine& machine, TableMemory& memory, u64 seed,
+                                   Requests requests = Requests::AsJudged);
 
 }  // namespace referee

@@ -68,6 +68,7 @@ class Edu {
  private:
   static constexpr u64 buffer = 0x40000;
   void run(u64 from, u64 to, u32 length, u64 command);
+  void wait();
 
   Qtest& x_qtest;
   u64 x_bar;

@@ -56,10 +56,12 @@ class Machine {
 
   /// What our walker says.
   [[nodiscard]] virtual WalkResult walk(const Root& root, u64 iova, Access access) const = 0;
-  /// Which code this machine records for it; nothing: this machine records no such fault.
-  [[nodiscard]] virtual std::optional<u32> recorded_code(const WalkResult& result, Access) const { return result.code; }
+  /// Which code this machine records for it at that IOVA; nothing: this machine records no such fault.
+  [[nodiscard]] virtual std::optional<u32> recorded_code(const WalkResult& result, u64) const { return result.code; }
   /// False for addresses that are not memory to this machine, such as those of interrupts.
   [[nodiscard]] virtual bool is_translated(u64) const { return true; }
+  /// False for a machine that ignores the bits of an IOVA above its tables' width, against the manual.
+  [[nodiscard]] virtual bool checks_width() const { return true; }
   /// Shapes of tables that this machine walks.
   [[nodiscard]] virtual std::vector<pt::TableConfig> shapes() const = 0;
   /// Where a table entry leads, for those who look for an entry to break.
@@ -98,6 +100,9 @@ std::unique_ptr<Machine> start_smmu_stage1(const QemuBinary& binary);
 std::unique_ptr<Machine> start_smmu_stage2(const QemuBinary& binary);
 std::unique_ptr<Machine> start_riscv_first_stage(const QemuBinary& binary);
 std::unique_ptr<Machine> start_riscv_second_stage(const QemuBinary& binary);
+
+/// @p base in two variants: with pages of the smallest size alone, and with all of @p sizes.
+void add_shapes(std::vector<pt::TableConfig>& to, pt::TableConfig base, u64 sizes);
 
 /// Firmware of a PC that does nothing.
 [[nodiscard]] std::vector<std::byte> halting_firmware();

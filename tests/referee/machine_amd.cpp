@@ -67,9 +67,20 @@ class AmdMachine final : public Machine {
     return sim::walk::walk(sim::walk::words_of(ram()),
                            sim::walk::Amdv1Tables{.top_table = root.top, .mode = root.levels}, iova, access);
   }
-  [[nodiscard]] std::optional<u32> recorded_code(const WalkResult&, Access) const override { return std::nullopt; }
+  [[nodiscard]] std::optional<u32> recorded_code(const WalkResult&, u64) const override { return std::nullopt; }
+  // The manual has it refuse bits that no level decodes (2.2.3); QEMU masks them away.
+  [[nodiscard]] bool checks_width() const override { return false; }
   [[nodiscard]] bool is_translated(u64 iova) const override { return iova >> 20 != 0xfee; }
-  [[nodiscard]] std::vector<pt::TableConfig> shapes() const override { return {}; }
+  [[nodiscard]] std::vector<pt::TableConfig> shapes() const override {
+    constexpr u64 every_power_of_two_to_1g = 0x7fff'f000;
+    std::vector<pt::TableConfig> all;
+    for (u8 levels = 2; levels <= 6; ++levels)
+      add_shapes(
+          all,
+          {.format = pt::Format::AmdV1, .levels = levels, .iova_bits = static_cast<u8>(std::min(64, 12 + 9 * levels))},
+          levels == 2 ? every_power_of_two_to_1g & 0x3fff'ffff : every_power_of_two_to_1g);
+    return all;
+  }
 
  private:
   [[nodiscard]] PhysAddr devices() const { return ram().structures(); }  // 2 MiB

@@ -17,7 +17,7 @@ constexpr PhysAddr ram_start{0x8000'0000};
 constexpr PhysAddr program = ram_start;
 constexpr u32 wfi = 0x1050'0073;
 constexpr u32 jump_back = 0xffdf'f06f;
-constexpr u32 queue_lg2 = 7;
+constexpr u32 queue_lg2 = 12;  // a request that is refused makes a fault for every four bytes
 
 std::vector<std::string> arguments() {
   return {"-M",      "virt,iommu-sys=on,memory-backend=ram",
@@ -72,6 +72,7 @@ class RiscvMachine final : public Machine {
     const Record record{cause, ram().load(fault + 16) & ~u64{0xfff}, writes ? Access::Write : Access::Read};
     x_head = tail;
     qtest().write_l(iommu + 0x30, x_head);
+    qtest().write_l(iommu + 0x4c, 0x201);  // stays on, overflow forgotten
     qtest().flush();
     return record;
   }
@@ -85,15 +86,26 @@ class RiscvMachine final : public Machine {
     tables.svpbmt = false;
     return sim::walk::walk(sim::walk::words_of(ram()), tables, iova, access);
   }
-  [[nodiscard]] std::vector<pt::TableConfig> shapes() const override { return {}; }
+  [[nodiscard]] std::vector<pt::TableConfig> shapes() const override {
+    const bool first = x_stage == RiscvStage::First;
+    std::vector<pt::TableConfig> all;
+    for (u8 levels = 3; levels <= 5; ++levels)
+      add_shapes(all,
+                 {.format = first ? pt::Format::RiscvFirstStage : pt::Format::RiscvSecondStage,
+                  .levels = levels,
+                  .iova_bits = static_cast<u8>(12 + 9 * levels + (first ? 0 : 2)),
+                  .extent = first ? pt::IovaExtent::SignExtended : pt::IovaExtent::Lower},
+                 0x4020'1000);
+    return all;
+  }
   [[nodiscard]] PhysAddr next_table(u64 entry) const override {
     return PhysAddr((entry >> 10 & 0xfff'ffff'ffff) << 12);
   }
 
  private:
   [[nodiscard]] PhysAddr directory() const { return ram().structures(); }
-  [[nodiscard]] PhysAddr commands() const { return ram().structures() + 0x10000; }
-  [[nodiscard]] PhysAddr faults() const { return ram().structures() + 0x20000; }
+  [[nodiscard]] PhysAddr commands() const { return ram().structures() + 0x100000; }
+  [[nodiscard]] PhysAddr faults() const { return ram().structures() + 0x200000; }
 
   // Commands and register changes are the work of a thread of QEMU's.
   void wait(u64 offset, u64 mask, u64 value, const char* what) {

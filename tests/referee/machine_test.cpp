@@ -91,7 +91,7 @@ std::string without_release(const std::string& name) { return name.substr(0, nam
 std::optional<Record> expected(const Machine& machine, const Root& root, u64 at, Access access) {
   const WalkResult result = machine.walk(root, at, access);
   EXPECT_FALSE(result.ok());
-  const auto code = machine.recorded_code(result, access);
+  const auto code = machine.recorded_code(result, at);
   if (!code) return std::nullopt;
   return Record{*code, at & ~u64{0xfff}, access};
 }
@@ -134,16 +134,30 @@ TEST_P(OnMachine, RefusesAHole) {
 }
 
 TEST_P(OnMachine, UsesWhatItHasCachedUntilItIsInvalidated) {
-  const HandMade tables(*machine, without_release(GetParam().name));
+  const std::string name = without_release(GetParam().name);
+  const HandMade tables(*machine, name);
   const SharedRam& ram = machine->ram();
-  ram.store(tables.target(0), 7);
+  const u64 told = 0x0123'4567'89ab'cdef;
+  // What the device has read is written where it can be seen, by whole tables.
+  const auto show = [&] {
+    const HandMade again(*machine, name);
+    machine->edu().write_memory(again.landing(), 0, 8);
+    return ram.load(machine->landing());
+  };
+  ram.store(tables.target(0), 1);
   machine->edu().read_memory(iova, 0, 8);
   ram.clear(ram.tables());
+  ram.store(tables.target(0), told);
   machine->edu().read_memory(iova, 0, 8);
   EXPECT_EQ(to_string(machine->take_fault()), "no fault");
+  EXPECT_EQ(show(), told);
+
+  machine->edu().read_memory(iova, 0, 8);
+  ram.clear(ram.tables());
   machine->invalidate();
   machine->edu().read_memory(iova, 0, 8);
   EXPECT_EQ(to_string(machine->take_fault()), to_string(expected(*machine, tables.root(), iova, Access::Read)));
+  EXPECT_EQ(show(), 0u);
 }
 
 // A machine that is not there any more has left nothing.

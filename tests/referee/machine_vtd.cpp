@@ -167,7 +167,8 @@ class ScalableMachine final : public SecondStageMachine {
 
  private:
   [[nodiscard]] sim::walk::SecondStage tables(const Root& root) const override {
-    return {.top_table = root.top, .levels = root.levels, .pages_1g = true, .snoop = sim::walk::SnoopBit::Ignored};
+    return {
+        .top_table = root.top, .levels = root.levels, .pages_1g = true, .snoop = sim::walk::SnoopBit::AllowedInLeaf};
   }
 };
 
@@ -193,7 +194,11 @@ class FirstStageMachine final : public VtdMachine {
     tables.accessed_dirty = sim::walk::AccessedDirty::Set;
     return sim::walk::walk(sim::walk::words_of(ram()), tables, iova, access);
   }
-  [[nodiscard]] std::vector<pt::TableConfig> shapes() const override { return {}; }
+  [[nodiscard]] std::vector<pt::TableConfig> shapes() const override {
+    std::vector<pt::TableConfig> all;
+    add_shapes(all, {.format = pt::Format::X86FirstStage, .extent = pt::IovaExtent::SignExtended}, 0x4020'1000);
+    return all;
+  }
 };
 
 }  // namespace

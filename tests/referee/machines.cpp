@@ -22,6 +22,13 @@ const std::vector<MachineKind>& machine_kinds() {
   return kinds;
 }
 
+void add_shapes(std::vector<pt::TableConfig>& to, pt::TableConfig base, u64 sizes) {
+  for (const u64 some : {sizes & (~sizes + 1), sizes}) {
+    base.page_sizes = some;
+    to.push_back(base);
+  }
+}
+
 // The reset vector of a PC is 16 bytes below the end of the firmware: cli; hlt; jmp to the hlt.
 std::vector<std::byte> halting_firmware() {
   std::vector<std::byte> image(64 << 10);

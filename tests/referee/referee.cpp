@@ -1,9 +1,10 @@
 // The long table referee: random domains on every machine, in turn, for as long as asked.
 //
 //   referee [--seconds N] [--domains N] [--seed N] [--machine NAME]...
+//   referee --malformed [--machine NAME]...
 //
-// stdout: a table, one line per machine. stderr: disagreements as they are found, each with the seed that finds it
-// again
+// stdout: a table, one line per machine; with --malformed what each reader makes of each malformed table. stderr:
+// disagreements as they are found, each with the seed that finds it again
 // (--seed N --domains 1 --machine NAME). Exit codes: 0 all agree, 1 a disagreement, 2 usage, 3 no QEMU at all, 70 a
 // machine failed.
 #include <fmt/format.h>
@@ -13,7 +14,7 @@
 #include <iostream>
 
 #include "host/run_error.hpp"
-#include "tests/referee/domain.hpp"
+#include "tests/referee/malformed.hpp"
 
 namespace referee {
 namespace {
@@ -27,6 +28,7 @@ struct Options {
   u64 domains = 0;
   u64 seed = 0;
   std::vector<std::string> machines;
+  bool malformed = false;
 };
 
 struct Contest {
@@ -47,17 +49,24 @@ std::vector<Contest> start_machines(const Options& options) {
       continue;
     }
     Contest contest{.kind = &kind, .machine = kind.start(*binary), .memory = nullptr, .score = {}};
-    if (contest.machine->shapes().empty()) continue;
     contest.memory = std::make_unique<TableMemory>(contest.machine->ram());
     contests.push_back(std::move(contest));
   }
   return contests;
 }
 
+Score referee_one(Contest& contest, u64 seed) try {
+  return referee_domain(*contest.machine, *contest.memory, seed);
+} catch (const host::RunError&) {
+  fmt::print(stderr, "{}, seed {}: the machine failed; its log:\n{}\n", contest.kind->name, seed,
+             contest.machine->log());
+  throw;
+}
+
 void take_turn(Contest& contest, u64 first_seed, u64 domains) {
   const auto start = Clock::now();
   for (u64 seed = first_seed; seed < first_seed + domains; ++seed) {
-    const Score score = referee_domain(*contest.machine, *contest.memory, seed);
+    const Score score = referee_one(contest, seed);
     for (const std::string& text : score.disagreements) fmt::print(stderr, "{}: {}\n", contest.kind->name, text);
     contest.score += score;
   }
@@ -88,12 +97,33 @@ u64 print_table(const std::vector<Contest>& contests) {
   return disagreed;
 }
 
+/// Answers whether all answers are as listed.
+bool print_malformed(Contest& contest) {
+  MalformedTables tables(*contest.machine);
+  bool as_listed = true;
+  for (const MalformedRow& row : malformed_rows()) {
+    if (!applies(row, *contest.kind)) continue;
+    const Answers answers = tables.judge(row);
+    const bool differs = answers != expected_answers(row, *contest.kind);
+    as_listed = as_listed && !differs;
+    fmt::print("{}: {}: {}{}{}\n", contest.kind->name, row.name, to_string(answers), *row.why != '\0' ? "; " : "",
+               row.why);
+    if (differs) fmt::print("  listed: {}\n", to_string(expected_answers(row, *contest.kind)));
+  }
+  return as_listed;
+}
+
 int run(const Options& options) {
   std::vector<Contest> contests = start_machines(options);
   if (contests.empty()) {
     fmt::print(stderr,
                "no machine to referee on: no such machine, or no QEMU (Debian: qemu-system-x86, -arm, -misc)\n");
     return 3;
+  }
+  if (options.malformed) {
+    bool as_listed = true;
+    for (Contest& contest : contests) as_listed = print_malformed(contest) && as_listed;
+    return as_listed ? 0 : 1;
   }
   fmt::print(stderr, "seeds from {}\n", options.seed);
   contest_all(contests, options);
@@ -111,6 +141,7 @@ int main(int argc, char** argv) {
   app.add_option("--domains", options.domains, "domains per machine, instead of a time");
   app.add_option("--seed", options.seed, "seed of the first domain; otherwise one is drawn");
   app.add_option("--machine", options.machines, "only this machine (may be given again)");
+  app.add_flag("--malformed", options.malformed, "malformed tables instead: what QEMU, walker and verifier answer");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

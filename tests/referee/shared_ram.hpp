@@ -3,9 +3,10 @@
 //
 // The first half GiB has fixed uses, the same for every machine (offsets from the start):
 //
-//   0        firmware, device tree, boot program
+//   0        firmware, device tree, program
 //   8 MiB    the IOMMU's own structures: root and context tables, queues, and the landing page
-//   16 MiB   page tables: OwnRam's
+//   16 MiB   bookkeeping of those who see all of it from here on as theirs
+//   96 MiB   page tables: OwnRam's
 //   256 MiB  targets of mappings, up to the end
 //
 // Threads: QEMU writes at the same time; the test looks only after the device said that it is done. Failure: RunError.
@@ -37,7 +38,9 @@ class SharedRam final : public sim::PhysicalMemory {
   [[nodiscard]] int file() const { return x_file.get(); }
   [[nodiscard]] PhysAddr start() const { return x_start; }
   [[nodiscard]] PhysAddr structures() const { return x_start + 8 * mib; }
-  [[nodiscard]] PhysRange tables() const { return {x_start + 16 * mib, 64 * mib}; }
+  [[nodiscard]] PhysRange tables() const { return {x_start + 96 * mib, 64 * mib}; }
+  /// Everything from the bookkeeping on.
+  [[nodiscard]] PhysRange whole() const { return {x_start + 16 * mib, size_bytes - 16 * mib}; }
   [[nodiscard]] PhysRange targets() const { return {x_start + 256 * mib, size_bytes - 256 * mib}; }
   /// An address where no machine has RAM.
   [[nodiscard]] PhysAddr nowhere() const { return PhysAddr(u64{1} << 37); }
