@@ -2,6 +2,7 @@
 #include "holdfast/pt/restored_table.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "holdfast/pt/formats.hpp"
 #include "holdfast/pt/stamp.hpp"
@@ -117,22 +118,33 @@ Status RestoredTable::free_pages(BlockRestorer& restorer) {
     return status;
   }
   struct Free final : TableVisitor {
-    Free(Memory& of, u32 verified_as, BlockRestorer& from)
-        : x_memory(of), x_generation(verified_as), x_restorer(from) {}
+    Free(Memory& of, u32 verified_as, BlockRestorer& from, unsigned order)
+        : x_memory(of), x_generation(verified_as), x_restorer(from), x_order(order) {}
     Visit tables(std::span<const PhysAddr> pages, unsigned level) override {
-      for (const PhysAddr page : pages) {
-        const bool ours = is_stamped(x_memory.frames, page, x_generation, level);
-        if (!ours || !free_block(x_memory, x_restorer, page).ok()) status = Code::Corrupt;
+      std::array<PhysAddr, max_batch> batch;
+      const auto end = std::copy_if(pages.begin(), pages.end(), batch.begin(), [&](PhysAddr page) {
+        return is_stamped(x_memory.frames, page, x_generation, level);
+      });
+      std::span<const PhysAddr> ours(batch.begin(), end);
+      if (ours.size() != pages.size()) status = Code::Corrupt;
+      while (!ours.empty()) {
+        const std::size_t restored = x_restorer.restore(ours, x_order);
+        x_memory.buddy.release(ours.first(restored), x_order);
+        if (restored == ours.size()) break;
+        status = Code::Corrupt;  // somebody else has the next one
+        ours = ours.subspan(restored + 1);
       }
       return Visit::Continue;
     }
     Memory& x_memory;
     u32 x_generation;
     BlockRestorer& x_restorer;
+    unsigned x_order;
     Status status;
-  } freeing(x_memory, x_generation, restorer);
+  } freeing(x_memory, x_generation, restorer, lower_order());
   visit_lower_tables(freeing);
-  freeing.tables({&x_saved.top, 1}, x_saved.top_level);
+  const bool top_is_ours = is_stamped(x_memory.frames, x_saved.top, x_generation, x_saved.top_level);
+  if (!top_is_ours || !free_block(x_memory, restorer, x_saved.top).ok()) return Code::Corrupt;
   return freeing.status;
 }
 
