@@ -37,8 +37,8 @@ void preserve_one_by_one(benchmark::State& state, PageOrder order) {
     for (const PhysAddr page : pages) (void)handover.preserve(Block{page, 0});
   });
 }
-BENCHMARK_CAPTURE(preserve_one_by_one, hot, PageOrder::Rising)->UseManualTime()->Iterations(2);
-BENCHMARK_CAPTURE(preserve_one_by_one, cold, PageOrder::Shuffled)->UseManualTime()->Iterations(2);
+BENCHMARK_CAPTURE(preserve_one_by_one, hot, PageOrder::Rising)->UseManualTime()->Iterations(5);
+BENCHMARK_CAPTURE(preserve_one_by_one, cold, PageOrder::Shuffled)->UseManualTime()->Iterations(5);
 
 void preserve_batch(benchmark::State& state, PageOrder order) {
   bench::Row row(state, cache_miss, 6);
@@ -46,8 +46,8 @@ void preserve_batch(benchmark::State& state, PageOrder order) {
     ColdMemory::in_chunks(pages, [&](std::span<const PhysAddr> some) { (void)handover.preserve(some, 0); });
   });
 }
-BENCHMARK_CAPTURE(preserve_batch, hot, PageOrder::Rising)->UseManualTime()->Iterations(2);
-BENCHMARK_CAPTURE(preserve_batch, cold, PageOrder::Shuffled)->UseManualTime()->Iterations(2);
+BENCHMARK_CAPTURE(preserve_batch, hot, PageOrder::Rising)->UseManualTime()->Iterations(5);
+BENCHMARK_CAPTURE(preserve_batch, cold, PageOrder::Shuffled)->UseManualTime()->Iterations(5);
 
 void unpreserve_batch(benchmark::State& state, PageOrder order) {
   bench::Row row(state, cache_miss);
@@ -64,8 +64,8 @@ void unpreserve_batch(benchmark::State& state, PageOrder order) {
         ColdMemory::misses_per_round, ColdMemory::misses);
   }
 }
-BENCHMARK_CAPTURE(unpreserve_batch, hot, PageOrder::Rising)->UseManualTime()->Iterations(2);
-BENCHMARK_CAPTURE(unpreserve_batch, cold, PageOrder::Shuffled)->UseManualTime()->Iterations(2);
+BENCHMARK_CAPTURE(unpreserve_batch, hot, PageOrder::Rising)->UseManualTime()->Iterations(5);
+BENCHMARK_CAPTURE(unpreserve_batch, cold, PageOrder::Shuffled)->UseManualTime()->Iterations(5);
 
 /// Pages that the previous kernel has preserved, as their frames say: nothing else of it is read.
 template <class Restore>
@@ -91,8 +91,8 @@ void restore_one_by_one(benchmark::State& state, PageOrder order) {
     return restored;
   });
 }
-BENCHMARK_CAPTURE(restore_one_by_one, hot, PageOrder::Rising)->UseManualTime()->Iterations(2);
-BENCHMARK_CAPTURE(restore_one_by_one, cold, PageOrder::Shuffled)->UseManualTime()->Iterations(2);
+BENCHMARK_CAPTURE(restore_one_by_one, hot, PageOrder::Rising)->UseManualTime()->Iterations(5);
+BENCHMARK_CAPTURE(restore_one_by_one, cold, PageOrder::Shuffled)->UseManualTime()->Iterations(5);
 
 void restore_batch(benchmark::State& state, PageOrder order) {
   bench::Row row(state, cache_miss, 2.5);
@@ -102,8 +102,8 @@ void restore_batch(benchmark::State& state, PageOrder order) {
     return restored;
   });
 }
-BENCHMARK_CAPTURE(restore_batch, hot, PageOrder::Rising)->UseManualTime()->Iterations(2);
-BENCHMARK_CAPTURE(restore_batch, cold, PageOrder::Shuffled)->UseManualTime()->Iterations(2);
+BENCHMARK_CAPTURE(restore_batch, hot, PageOrder::Rising)->UseManualTime()->Iterations(5);
+BENCHMARK_CAPTURE(restore_batch, cold, PageOrder::Shuffled)->UseManualTime()->Iterations(5);
 
 }  // namespace
 }  // namespace holdfast::kho

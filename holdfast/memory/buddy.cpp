@@ -11,6 +11,11 @@ namespace {
 constexpr unsigned poison_max_order = 6;
 constexpr int poison = 0x5a;
 
+/// The other half of the block that is twice as large.
+u64 neighbour_of(u64 pfn, unsigned order) {
+  return pfn ^ u64 { 1 } << order;
+}
+
 u64 blocks_of(u64 frame_count, unsigned order) { return div_ceil(frame_count, u64{1} << order); }
 
 }  // namespace
@@ -47,11 +52,15 @@ void Buddy::remove(u64 pfn, unsigned order) {
   --x_count[order];
 }
 
+bool Buddy::has_free_neighbour(u64 pfn, unsigned order) const {
+  if (order == max_order) return false;
+  const Frame* frame = x_frames.find(Pfn(neighbour_of(pfn, order)).address());
+  return frame != nullptr && frame->state == FrameState::Free && frame->order == order;
+}
+
 void Buddy::insert_coalesced(u64 pfn, unsigned order) {
-  for (; order < max_order; ++order) {
-    const u64 neighbour = pfn ^ u64 { 1 } << order;
-    const Frame* frame = x_frames.find(Pfn(neighbour).address());
-    if (frame == nullptr || frame->state != FrameState::Free || frame->order != order) break;
+  for (; has_free_neighbour(pfn, order); ++order) {
+    const u64 neighbour = neighbour_of(pfn, order);
     remove(neighbour, order);
     x_frames.at(Pfn(pfn).address()).state = FrameState::Tail;
     pfn = std::min(pfn, neighbour);
@@ -115,13 +124,46 @@ void Buddy::release(PhysAddr start, unsigned order) {
 }
 
 void Buddy::release(std::span<const PhysAddr> starts, unsigned order) {
-  constexpr std::size_t ahead = 24;  // about as many misses as a CPU can wait for at once
   const Guard guard(x_lock);
-  for (std::size_t i = 0; i < starts.size(); ++i) {
-    if (i + ahead < starts.size()) __builtin_prefetch(x_frames.find(starts[i + ahead]), 1);
-    check_release(starts[i], order);
-    insert_coalesced(Pfn(starts[i]).value, order);
+  while (!starts.empty()) {
+    const std::size_t now = std::min(starts.size(), batch);
+    release_batch(starts.first(now), order);
+    starts = starts.subspan(now);
   }
+}
+
+void Buddy::release_batch(std::span<const PhysAddr> starts, unsigned order) {
+  std::array<u64, batch> blocks;  // nobody's: neither allocated nor free
+  for (std::size_t i = 0; i < starts.size(); ++i) {
+    blocks[i] = Pfn(starts[i]).value;
+    __builtin_prefetch(x_frames.find(starts[i]), 1);
+    prefetch_neighbour(blocks[i], order);
+  }
+  for (const PhysAddr start : starts) {
+    check_release(start, order);
+    x_frames.at(start).state = FrameState::Tail;
+  }
+  for (std::span<u64> rest(blocks.data(), starts.size()); !rest.empty(); ++order)
+    rest = rest.first(coalesce_each(rest, order));
+}
+
+std::size_t Buddy::coalesce_each(std::span<u64> blocks, unsigned order) {
+  std::size_t grown = 0;
+  for (const u64 pfn : blocks) {
+    if (!has_free_neighbour(pfn, order)) {
+      insert(pfn, order);
+      continue;
+    }
+    const u64 neighbour = neighbour_of(pfn, order);
+    remove(neighbour, order);
+    blocks[grown] = std::min(pfn, neighbour);
+    prefetch_neighbour(blocks[grown++], order + 1);
+  }
+  return grown;
+}
+
+void Buddy::prefetch_neighbour(u64 pfn, unsigned order) const {
+  __builtin_prefetch(x_frames.find(Pfn(neighbour_of(pfn, order)).address()), 1);
 }
 
 void Buddy::donate(Pfn first, u64 count) {

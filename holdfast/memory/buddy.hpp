@@ -47,6 +47,14 @@ class Buddy {
   /// The first 2^@p order pages of the lowest free block of order @p from.
   [[nodiscard]] PhysAddr take(unsigned from, unsigned order) HOLDFAST_REQUIRES(x_lock);
   void check_release(PhysAddr start, unsigned order) const;
+  static constexpr std::size_t batch = 64;
+  /// Up to @ref batch blocks, order by order: the cache misses of one order overlap.
+  void release_batch(std::span<const PhysAddr> starts, unsigned order) HOLDFAST_REQUIRES(x_lock);
+  /// Of @p blocks, which are nobody's, those that have a free neighbour become one with it; the others become free. How
+  /// many grew: they are the first of @p blocks now.
+  [[nodiscard]] std::size_t coalesce_each(std::span<u64> blocks, unsigned order) HOLDFAST_REQUIRES(x_lock);
+  [[nodiscard]] bool has_free_neighbour(u64 pfn, unsigned order) const HOLDFAST_REQUIRES(x_lock);
+  void prefetch_neighbour(u64 pfn, unsigned order) const;
   void insert(u64 pfn, unsigned order) HOLDFAST_REQUIRES(x_lock);
   void insert_coalesced(u64 pfn, unsigned order) HOLDFAST_REQUIRES(x_lock);
   void remove(u64 pfn, unsigned order) HOLDFAST_REQUIRES(x_lock);

@@ -107,8 +107,8 @@ void release_one_by_one(benchmark::State& state, PageOrder order) {
     for (const PhysAddr page : pages) buddy.release(page, 0);
   });
 }
-BENCHMARK_CAPTURE(release_one_by_one, hot, PageOrder::Rising)->UseManualTime()->Iterations(2);
-BENCHMARK_CAPTURE(release_one_by_one, cold, PageOrder::Shuffled)->UseManualTime()->Iterations(2);
+BENCHMARK_CAPTURE(release_one_by_one, hot, PageOrder::Rising)->UseManualTime()->Iterations(5);
+BENCHMARK_CAPTURE(release_one_by_one, cold, PageOrder::Shuffled)->UseManualTime()->Iterations(5);
 
 void release_batch(benchmark::State& state, PageOrder order) {
   bench::Row row(state, cache_miss, 5);
@@ -116,8 +116,8 @@ void release_batch(benchmark::State& state, PageOrder order) {
     ColdMemory::in_chunks(pages, [&](std::span<const PhysAddr> some) { buddy.release(some, 0); });
   });
 }
-BENCHMARK_CAPTURE(release_batch, hot, PageOrder::Rising)->UseManualTime()->Iterations(2);
-BENCHMARK_CAPTURE(release_batch, cold, PageOrder::Shuffled)->UseManualTime()->Iterations(2);
+BENCHMARK_CAPTURE(release_batch, hot, PageOrder::Rising)->UseManualTime()->Iterations(5);
+BENCHMARK_CAPTURE(release_batch, cold, PageOrder::Shuffled)->UseManualTime()->Iterations(5);
 
 }  // namespace
 }  // namespace holdfast

@@ -81,14 +81,17 @@ class ColdMemory {
     for (std::size_t i = 0; i < words.size(); i += 8) sum += words[i];
     x_sink = sum;
   }
-  /// The yardstick: one miss after the other, none needs the answer of another.
+  /// The yardstick: one miss after the other, none needs the answer of another. They lie within 64 MiB, as the frames
+  /// of a few GiB do, so that it is the cache that is missed and not also the TLB.
   static void misses() {
+    constexpr u64 window_words = u64{64} << 17;
     const auto words = far_words();
     u64 random = x_seed += 0x9e3779b97f4a7c15;
+    const auto window = words.subspan(align_down(random % (words.size() - window_words), 8), window_words);
     u64 sum = 0;
     for (std::size_t i = 0; i < misses_per_round; ++i) {
       random = random * 6364136223846793005 + 1442695040888963407;
-      sum += words[random >> (64 - far_words_lg2)];
+      sum += window[(random >> 32) % window_words];
     }
     x_sink = sum;
   }
