@@ -6,6 +6,8 @@
 // Threads: pure but for what they write. Failure: none.
 #pragma once
 
+#include <bit>
+
 #include "holdfast/base/types.hpp"
 
 namespace holdfast {
@@ -23,6 +25,44 @@ struct WordKernels {
   void (*flip)(u64* words, u64 which, u64 bits);
 };
 
-extern const WordKernels plain_word_kernels;
+/// What the vector kernels are compared with, and what a kernel build uses.
+namespace plain {
+
+inline void store(u64* where, u64 value) { __atomic_store_n(where, value, __ATOMIC_RELAXED); }
+inline u64 load(const u64* where) { return __atomic_load_n(where, __ATOMIC_RELAXED); }
+
+inline void fill(u64* words, u64 count, u64 first, u64 step) {
+  for (u64 i = 0; i < count; ++i, first += step) store(&words[i], first);
+}
+
+inline u64 find_set(const u64* words, u64 count) {
+  for (u64 i = 0; i < count; ++i)
+    if (load(&words[i]) != 0) return i;
+  return count;
+}
+
+inline u64 find_clear(const u64* words, u64 count) {
+  for (u64 i = 0; i < count; ++i)
+    if (load(&words[i]) == 0) return i;
+  return count;
+}
+
+inline u64 match(const u64* words, unsigned count, u64 mask, u64 value) {
+  u64 found = 0;
+  for (unsigned i = 0; i < count; ++i) found |= u64{(load(&words[i]) & mask) == value} << i;
+  return found;
+}
+
+inline void flip(u64* words, u64 which, u64 bits) {
+  for (; which != 0; which &= which - 1) {
+    u64* word = &words[std::countr_zero(which)];
+    store(word, load(word) ^ bits);
+  }
+}
+
+}  // namespace plain
+
+inline constexpr WordKernels plain_word_kernels{plain::fill, plain::find_set, plain::find_clear, plain::match,
+                                                plain::flip};
 
 }  // namespace holdfast
