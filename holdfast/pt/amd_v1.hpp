@@ -69,6 +69,9 @@ struct AmdV1Geometry {
     return (low_bits(largest + 1) & ~low_bits(item_bits(level))) & ~size_512g;
   }
 
+  static constexpr ItemTest several_items{AmdEntry().with<amd_entry::NextLevel>(7).with<amd_entry::Pr>(1).raw(),
+                                          AmdEntry().with<amd_entry::NextLevel>(7).with<amd_entry::Pr>(1).raw()};
+
   [[nodiscard]] static constexpr EntryKind kind(u64 item, unsigned level) {
     if ((item & present) == 0) return EntryKind::Empty;
     const u64 next = item & next_level_mask;

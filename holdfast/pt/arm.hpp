@@ -52,6 +52,8 @@ struct ArmItems {
     return item_size<ArmItems>(level) | item_size<ArmItems>(level) << run_lg2(level);
   }
 
+  static constexpr ItemTest several_items{u64{1} << 52 | 3, u64{1} << 52 | 3};  // Contiguous, of a page
+
   /// Type 01 is a block where blocks exist and nothing elsewhere; 11 is a page at level 0 and a table above.
   [[nodiscard]] static constexpr EntryKind kind(u64 item, unsigned level) {
     const u64 type = item & type_bits;

@@ -104,6 +104,13 @@ class RadixTable final : public Table {
   [[nodiscard]] u64* words_uncounted(PhysAddr page) const { return reinterpret_cast<u64*>(x_base + page.value); }
   /// An item as the format knows it, without the bits of encryption.
   [[nodiscard]] u64 load(const u64* slot) const { return hw_load(slot) & ~x_config.encryption; }
+  /// Bit i: item i from @p slot on, of a table at level 0, is one of several of its leaf. @p count is at most 64.
+  [[nodiscard]] u64 find_several(const u64* slot, unsigned count) const {
+    if constexpr (has_single_pages_only<F>)
+      return 0;
+    else
+      return x_kernels->match(slot, count, F::several_items.mask, F::several_items.value);
+  }
   [[nodiscard]] auto follow() const {
     return [this](PhysAddr page, unsigned) -> const u64* { return words(page); };
   }
@@ -206,7 +213,8 @@ class RadixTable final : public Table {
   [[nodiscard]] bool unmap_leaf(Iova iova, unsigned size_lg2, Gather& gather);
   [[nodiscard]] static bool covers_item(u64 inside, u64 last, unsigned level);
   [[nodiscard]] bool erase(PhysAddr page, unsigned level, const Tree& tree, u64 inside, u64 last, Erasure& erasure);
-  [[nodiscard]] bool erase_pages(PhysAddr page, const Tree& tree, u64 inside, u64 last, Erasure& erasure);
+  [[nodiscard]] u64 count_single_pages(const u64* slot, u64 wanted) const;
+  [[nodiscard]] u64 erase_pages(PhysAddr page, const Tree& tree, u64 inside, u64 last, Erasure& erasure);
   [[nodiscard]] bool erase_child(PhysAddr page, u64* slot, unsigned level, const Tree& tree, u64 inside, u64 last,
                                  Erasure& erasure);
   [[nodiscard]] bool is_full(PhysAddr page, unsigned level, u8& leaf_levels) const;
@@ -223,9 +231,10 @@ class RadixTable final : public Table {
 
   // engine_dirty.hpp
   struct DirtyScan;
+  void make_dirty(u64* item, const DirtyBits& bits);
   void clean(u64* slot, u64 which, DirtyScan& scan);
   void scan_dirty(PhysAddr page, unsigned level, const Tree& tree, u64 inside, u64 last, DirtyScan& scan);
-  void scan_dirty_pages(PhysAddr page, const Tree& tree, u64 inside, u64 last, DirtyScan& scan);
+  void scan_dirty_pages(u64* slot, unsigned count, const Tree& tree, u64 inside, DirtyScan& scan);
   void scan_dirty_leaf(u64* slot, unsigned level, unsigned size_lg2, const Tree& tree, u64 inside, u64 last,
                        DirtyScan& scan);
 

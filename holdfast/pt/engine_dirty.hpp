@@ -31,7 +31,16 @@ struct RadixTable<F, P>::DirtyScan {
   }
 };
 
-/// @p which of the items from @p slot on are dirty.
+/// Not by flipping bits: where hardware has just done the same, that would undo it.
+template <PageTableFormat F, class P>
+void RadixTable<F, P>::make_dirty(u64* item, const DirtyBits& bits) {
+  for (;;) {
+    const u64 old = hw_load(item);
+    if (bits.is_dirty(old) || hw_exchange(x_memory.world, item, old, old ^ bits.flip)) return;
+  }
+}
+
+/// @p which of the items from @p slot on are to change.
 template <PageTableFormat F, class P>
 void RadixTable<F, P>::clean(u64* slot, u64 which, DirtyScan& scan) {
   using Change = typename DirtyScan::Change;
@@ -40,38 +49,32 @@ void RadixTable<F, P>::clean(u64* slot, u64 which, DirtyScan& scan) {
   } else {
     for (u64 left = which; left != 0; left &= left - 1) {
       u64* item = &slot[low_bit(left)];
-      if (scan.change == Change::Clean)
-        hw_store(x_memory.world, item, hw_load(item) ^ scan.bits.flip);
-      else
-        hw_flip(x_memory.world, item, scan.bits.flip);
+      switch (scan.change) {
+        case Change::None: break;
+        case Change::Clean: hw_store(x_memory.world, item, hw_load(item) ^ scan.bits.flip); break;
+        case Change::CleanAtomic: hw_flip(x_memory.world, item, scan.bits.flip); break;
+        case Change::MakeDirty: make_dirty(item, scan.bits); break;
+      }
     }
   }
   flush(slot, 64 - static_cast<unsigned>(std::countl_zero(which)));
 }
 
-/// Level 0, where every leaf is one item.
+/// At most 64 smallest pages of one item each.
 template <PageTableFormat F, class P>
-void RadixTable<F, P>::scan_dirty_pages(PhysAddr page, const Tree& tree, u64 inside, u64 last, DirtyScan& scan) {
+void RadixTable<F, P>::scan_dirty_pages(u64* slot, unsigned count, const Tree& tree, u64 inside, DirtyScan& scan) {
   using Change = typename DirtyScan::Change;
-  u64* slot = &words(page)[index_of<F>(inside, 0, tree.top_level)];
-  u64 left = ((last - inside) >> F::granule_lg2) + 1;
-  for (; left != 0;) {
-    const auto count = static_cast<unsigned>(std::min<u64>(left, 64));
-    const u64 found = x_kernels->match(slot, count, scan.bits.mask, scan.bits.value);
-    for (u64 rest = found; rest != 0;) {
-      const unsigned begin = low_bit(rest);
-      const unsigned length = std::min(low_bit(~(rest >> begin)), 64 - begin);
-      const Iova iova = tree.to(inside + (u64{begin} << F::granule_lg2));
-      const u64 bytes = u64{length} << F::granule_lg2;
-      scan.report(iova, bytes);
-      if (scan.change != Change::None) scan.invalidate(iova, bytes, 0);
-      rest &= ~(low_bits(length) << begin);
-    }
-    if (found != 0 && scan.change != Change::None) clean(slot, found, scan);
-    slot += count;
-    inside += u64{count} << F::granule_lg2;
-    left -= count;
+  const u64 found = x_kernels->match(slot, count, scan.bits.mask, scan.bits.value);
+  for (u64 rest = found; rest != 0;) {
+    const unsigned begin = low_bit(rest);
+    const unsigned length = std::min(low_bit(~(rest >> begin)), 64 - begin);
+    const Iova iova = tree.to(inside + (u64{begin} << F::granule_lg2));
+    const u64 bytes = u64{length} << F::granule_lg2;
+    scan.report(iova, bytes);
+    if (scan.change != Change::None) scan.invalidate(iova, bytes, 0);
+    rest &= ~(low_bits(length) << begin);
   }
+  if (found != 0 && scan.change != Change::None) clean(slot, found, scan);
 }
 
 /// The leaf of which @p slot is an item; [inside, last] is the part that is asked for.
@@ -98,11 +101,18 @@ void RadixTable<F, P>::scan_dirty_leaf(u64* slot, unsigned level, unsigned size_
 template <PageTableFormat F, class P>
 void RadixTable<F, P>::scan_dirty(PhysAddr page, unsigned level, const Tree& tree, u64 inside, u64 last,
                                   DirtyScan& scan) {
-  if constexpr (is_power_of_two(F::leaf_sizes(0)))
-    if (level == 0 && scan.change != DirtyScan::Change::MakeDirty)
-      return scan_dirty_pages(page, tree, inside, last, scan);
   for (;;) {
     u64* slot = &words(page)[index_of<F>(inside, level, tree.top_level)];
+    if (level == 0 && scan.change != DirtyScan::Change::MakeDirty) {
+      const auto count = static_cast<unsigned>(std::min<u64>(((last - inside) >> F::granule_lg2) + 1, 64));
+      if (find_several(slot, count) == 0) {
+        scan_dirty_pages(slot, count, tree, inside, scan);
+        const u64 bytes = u64{count} << F::granule_lg2;
+        if (last - inside == bytes - 1) return;
+        inside += bytes;
+        continue;
+      }
+    }
     const u64 item = load(slot);
     u64 end = item_last<F>(inside, level);
     switch (F::kind(item, level)) {

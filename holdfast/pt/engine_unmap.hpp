@@ -92,26 +92,40 @@ bool RadixTable<F, P>::erase_child(PhysAddr page, u64* slot, unsigned level, con
   return true;
 }
 
-/// Level 0, where every leaf is one item.
+/// How many smallest pages of one item each stand side by side from @p slot on, of @p wanted.
 template <PageTableFormat F, class P>
-bool RadixTable<F, P>::erase_pages(PhysAddr page, const Tree& tree, u64 inside, u64 last, Erasure& erasure) {
+u64 RadixTable<F, P>::count_single_pages(const u64* slot, u64 wanted) const {
+  const u64 present = wanted == 1 ? u64{hw_load(slot) != 0} : x_kernels->find_clear(slot, wanted);
+  if constexpr (!has_single_pages_only<F>)
+    for (u64 i = 0; i < present; i += 64)
+      if (const u64 several = find_several(slot + i, static_cast<unsigned>(std::min<u64>(present - i, 64)));
+          several != 0)
+        return i + low_bit(several);
+  return present;
+}
+
+/// Erases smallest pages of one item each, side by side from @p inside on, as far as there are; answers the bytes.
+template <PageTableFormat F, class P>
+u64 RadixTable<F, P>::erase_pages(PhysAddr page, const Tree& tree, u64 inside, u64 last, Erasure& erasure) {
   u64* slot = &words(page)[index_of<F>(inside, 0, tree.top_level)];
-  const u64 wanted = ((last - inside) >> F::granule_lg2) + 1;
-  const u64 count = wanted == 1 ? u64{hw_load(slot) != 0} : x_kernels->find_clear(slot, wanted);
-  if (count == 0) return false;
+  const u64 count = count_single_pages(slot, ((last - inside) >> F::granule_lg2) + 1);
+  if (count == 0) return 0;
   fill(slot, count, 0, 0, Reach::Live);
   count_items(page, -count);
   erasure.bytes += count << F::granule_lg2;
   erasure.levels.leaves |= 1;
-  return count == wanted;
+  return count << F::granule_lg2;
 }
 
 /// Erases [inside, last] below the table at @p page; false when it met a hole, or began inside a leaf.
 template <PageTableFormat F, class P>
 bool RadixTable<F, P>::erase(PhysAddr page, unsigned level, const Tree& tree, u64 inside, u64 last, Erasure& erasure) {
-  if constexpr (is_power_of_two(F::leaf_sizes(0)))
-    if (level == 0) return erase_pages(page, tree, inside, last, erasure);
   for (;;) {
+    if (level == 0) {
+      const u64 bytes = erase_pages(page, tree, inside, last, erasure);
+      if (bytes != 0 && last - inside == bytes - 1) return true;
+      inside += bytes;
+    }
     u64* slot = &words(page)[index_of<F>(inside, level, tree.top_level)];
     const u64 item = load(slot);
     u64 end = item_last<F>(inside, level);

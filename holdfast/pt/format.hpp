@@ -19,6 +19,12 @@ namespace holdfast::pt {
 /// What hardware finds in an item. An item that is not 0 and yet Empty is one that nobody writes.
 enum class EntryKind : u8 { Empty, Table, Leaf };
 
+/// Items that (item & mask) == value finds.
+struct ItemTest {
+  u64 mask = 0;
+  u64 value = 0;
+};
+
 /// How dirtiness is written: an item is dirty when (item & mask) == value, and is made clean by flipping bits.
 struct DirtyBits {
   u64 mask = 0;  // 0: the format cannot tell
@@ -63,6 +69,7 @@ concept PageTableFormat = requires(u64 item, unsigned level, unsigned size_lg2, 
   { F::attributes_of(prot, features) } -> std::same_as<Result<u64>>;
   // First item of a leaf of 2^size_lg2 bytes, one of leaf_sizes(level); address fits and is aligned to the size.
   { F::leaf(address, level, size_lg2, item) } -> std::same_as<u64>;
+  // (Where level 0 has leaves of several items, F::several_items, an ItemTest, finds all items of those.)
   // What is added to an item to make the next of the same leaf: 0 where all are alike.
   { F::next_in_leaf(level) } -> std::same_as<u64>;
   // What is added to a leaf's item to lead 2^size_lg2 bytes further, below a multiple of 2^linear_lg2.
@@ -208,6 +215,10 @@ template <class F>
   const u64 spare = low_bits(F::max_phys_bits) & ~low_bits(phys_bits);
   return encryption == 0 || (in_place && (encryption & ~spare) == 0);
 }
+
+/// True when every smallest page is one item.
+template <class F>
+inline constexpr bool has_single_pages_only = (F::leaf_sizes(0) & (F::leaf_sizes(0) - 1)) == 0;
 
 /// The bits of @p item that hardware may change: F::hardware_bits, or fewer where a format can tell by the item.
 template <class F>

@@ -51,6 +51,9 @@ struct RiscvItems {
     return item_size<RiscvItems>(level) | (level == 0 ? u64{1} << napot_lg2 : 0);
   }
 
+  static constexpr ItemTest several_items{RiscvEntry().with<riscv_entry::N>(1).with<riscv_entry::V>(1).raw(),
+                                          RiscvEntry().with<riscv_entry::N>(1).with<riscv_entry::V>(1).raw()};
+
   /// A pointer at level 0 leads nowhere: hardware faults.
   [[nodiscard]] static constexpr EntryKind kind(u64 item, unsigned level) {
     if ((item & v_bit) == 0) return EntryKind::Empty;

@@ -67,6 +67,7 @@ struct TinyReplicated : VtdSecondStage {
     const u64 one = item_size<TinyReplicated>(level);
     return level <= 1 ? one | one << 1 | one << 2 : level == 2 ? one : 0;
   }
+  static constexpr ItemTest several_items{u64{1} << 63, u64{1} << 63};
   [[nodiscard]] static constexpr unsigned leaf_size_lg2(u64 item, unsigned level) {
     const unsigned one = item_lg2<TinyReplicated>(level);
     return (item & contiguous) == 0 ? one : std::clamp(encoded_size_lg2(item), one, one + index_bits - 1);
@@ -142,6 +143,7 @@ struct TinyOwnAddress {
     const u64 one = item_size<TinyOwnAddress>(level);
     return level <= 2 ? one | one << joined_lg2(level) : 0;
   }
+  static constexpr ItemTest several_items{contiguous, contiguous};
 
   [[nodiscard]] static constexpr EntryKind kind(u64 item, unsigned level) {
     if ((item & valid) == 0) return EntryKind::Empty;
