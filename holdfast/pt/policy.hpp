@@ -9,7 +9,8 @@
 
 namespace holdfast::pt {
 
-/// One thread at a time: no atomics, and every table knows how many of its items are not empty.
+/// One thread changes the table at a time: no locked operations, and every table knows how many of its items are not
+/// empty.
 struct Exclusive {
   static constexpr Sharing sharing = Sharing::Exclusive;
   static constexpr bool counts_items = true;
@@ -25,13 +26,14 @@ struct Exclusive {
     explicit Guard(Lock&) {}
   };
 
+  // Readers beside the one who writes follow the top while it grows.
   template <class T>
   [[nodiscard]] static T read(const T& value) {
-    return value;
+    return __atomic_load_n(&value, __ATOMIC_ACQUIRE);  // pairs with write()
   }
   template <class T>
   static void write(T& value, T next) {
-    value = next;
+    __atomic_store_n(&value, next, __ATOMIC_RELEASE);  // pairs with read()
   }
   static void add(u64& counter, u64 n) { counter += n; }
 
