@@ -35,7 +35,7 @@ Handover::~Handover() {
 }
 
 void Handover::take_guest_memory() {
-  for (const unsigned order : {10u, 9u, 5u, 4u, 0u}) {
+  for (const unsigned order : {9u, 8u, 5u, 4u, 0u}) {
     const Block block{scene.memory.buddy.allocate(order).value(), order};
     guest.push_back({block.start, block.size_bytes()});
     if (!sink.preserve(block).ok() || !guest_blocks.preserve(block).ok())
@@ -59,7 +59,7 @@ void Handover::fill_span(const Span& span) {
   };
   must(scene.map(span.first, guest[3].start.value, page, scene.of.permitted(Prot::Read)));
   must(scene.map(span.last - (page - 1), guest[3].start.value, page));
-  // Every size from the middle down, each aligned to itself; guest memory has up to 4 MiB in one piece.
+  // Every size from the middle down, each aligned to itself; guest memory has up to 2 MiB in one piece.
   const u64 middle = scene.of.boundary(span);
   u64 at = middle;
   for (const unsigned size_lg2 : scene.of.all_sizes()) {

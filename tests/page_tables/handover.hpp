@@ -34,7 +34,7 @@ class CountingRestorer final : public BlockRestorer {
 
 class Handover {
  public:
-  static constexpr u64 ram_bytes = u64{16} << 20;
+  static constexpr u64 ram_bytes = u64{8} << 20;
 
   Handover(const Variant& variant, Filling filling);
   /// A table of one smallest page at @p iova.
