@@ -2,7 +2,7 @@
 // writes.
 #include "holdfast/pt/amd_v1.hpp"
 
-#include "holdfast/pt/format_conformance.hpp"
+#include "holdfast/pt/test_format_conformance.hpp"
 
 namespace holdfast::pt {
 namespace {

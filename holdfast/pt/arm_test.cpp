@@ -3,8 +3,8 @@
 
 #include "holdfast/pt/arm_stage1.hpp"
 #include "holdfast/pt/arm_stage2.hpp"
-#include "holdfast/pt/format_conformance.hpp"
-#include "holdfast/pt/format_test_support.hpp"
+#include "holdfast/pt/test_format_conformance.hpp"
+#include "holdfast/pt/test_format_support.hpp"
 
 namespace holdfast::pt {
 namespace {

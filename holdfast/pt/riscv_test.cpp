@@ -1,8 +1,8 @@
 // RISC-V entries against values typed by hand from the privileged specification.
-#include "holdfast/pt/format_conformance.hpp"
-#include "holdfast/pt/format_test_support.hpp"
 #include "holdfast/pt/riscv_first_stage.hpp"
 #include "holdfast/pt/riscv_second_stage.hpp"
+#include "holdfast/pt/test_format_conformance.hpp"
+#include "holdfast/pt/test_format_support.hpp"
 
 namespace holdfast::pt {
 namespace {

@@ -2,7 +2,7 @@
 // hand.
 #include "holdfast/pt/test_formats.hpp"
 
-#include "holdfast/pt/format_conformance.hpp"
+#include "holdfast/pt/test_format_conformance.hpp"
 
 namespace holdfast::pt {
 namespace {

@@ -2,7 +2,7 @@
 // writes, and against what QEMU holds reserved.
 #include "holdfast/pt/x86_first_stage.hpp"
 
-#include "holdfast/pt/format_conformance.hpp"
+#include "holdfast/pt/test_format_conformance.hpp"
 
 namespace holdfast::pt {
 namespace {

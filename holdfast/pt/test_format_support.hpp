@@ -1,4 +1,4 @@
-// For tests of page-table formats, beside format_conformance.hpp: every leaf with every permission, item by item, and
+// For tests of page-table formats, beside test_format_conformance.hpp: every leaf with every permission, item by item, and
 // comparisons with lists typed by hand.
 #pragma once
 
