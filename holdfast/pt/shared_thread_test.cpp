@@ -24,8 +24,8 @@ class ThreadWorld final : public TestWorld {
   explicit ThreadWorld(u64 ram_bytes)
       : TestWorld(ram_bytes), x_flushed(static_cast<u64*>(std::calloc(ram_bytes, 1)), &std::free) {}
 
-  bool may_allocate() override { return true; }
-  /// Other threads run between any two stores.
+  /// Other threads run between any two stores, and while tables are taken for what has been planned.
+  bool may_allocate() override { return std::this_thread::yield(), true; }
   void step() override {
     thread_local unsigned steps = 0;
     if (++steps % 13 == 0) std::this_thread::yield();
