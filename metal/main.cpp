@@ -58,7 +58,8 @@ PhysRange own_image() {
 
 void read_loader_s_word(u64 start_info) {
   BootPage page{};  // low memory still belongs to the loader
-  if (const Status read = read_start_info(start_info, own_image(), page); !read.ok()) {
+  if (const Status read = read_start_info({.base = 0, .size_bytes = 4 * gib}, start_info, own_image(), page);
+      !read.ok()) {
     print("this image is started by the PVH protocol: qemu-system-x86_64 -kernel\n");
     give_up(ExitCode::BootFailed, "start_info", read.code());
   }
