@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "holdfast/base/words.hpp"
+
 namespace vmm {
 namespace {
 
@@ -42,10 +44,9 @@ const char* read_word(std::string_view word, WorkloadOptions& options) {
     options.kinds |= u32{1} << kind;
     return "";
   }
-  const u64 equals = word.find('=');
-  if (equals == std::string_view::npos) return "is no workload";
-  const std::string_view key = word.substr(0, equals);
-  const std::string_view value = word.substr(equals + 1);
+  std::string_view value = word;
+  const std::string_view key = take_until(value, '=');
+  if (key.size() == word.size()) return "is no workload";
   if (key == "updates") return read_option(value, max_updates, options.updates);
   if (key == "frames") return read_option(value, max_frames, options.frames);
   if (key == "replace") return read_option(value, max_replacements, options.replace);
@@ -67,9 +68,7 @@ ParsedOptions parse_workload_options(std::string_view words, u32 generation) {
   ParsedOptions parsed;
   parsed.options.generation = generation;
   while (!words.empty()) {
-    const u64 end = words.find(' ');
-    const std::string_view word = words.substr(0, end);
-    words = end == std::string_view::npos ? std::string_view{} : words.substr(end + 1);
+    const std::string_view word = take_until(words, ' ');
     if (word.empty()) continue;
     parsed.why = read_word(word, parsed.options);
     if (parsed.ok()) continue;
