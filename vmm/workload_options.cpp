@@ -26,6 +26,17 @@ std::optional<u64> read_number(std::string_view text, Units units) {
   return value << shift;
 }
 
+/// What stands before and behind the character at @p at; everything and nothing when there is none. (substr() may
+/// throw.)
+struct Parts {
+  std::string_view before;
+  std::string_view behind;
+};
+Parts split(std::string_view text, u64 at) {
+  if (at >= text.size()) return {text, {}};
+  return {{text.data(), at}, {text.data() + at + 1, text.size() - at - 1}};
+}
+
 template <class T>
 const char* read_option(std::string_view text, u64 max, T& to, Units units = Units::None) {
   const auto value = read_number(text, units);
@@ -44,8 +55,7 @@ const char* read_word(std::string_view word, WorkloadOptions& options) {
   }
   const u64 equals = word.find('=');
   if (equals == std::string_view::npos) return "is no workload";
-  const std::string_view key = word.substr(0, equals);
-  const std::string_view value = word.substr(equals + 1);
+  const auto [key, value] = split(word, equals);
   if (key == "updates") return read_option(value, max_updates, options.updates);
   if (key == "frames") return read_option(value, max_frames, options.frames);
   if (key == "replace") return read_option(value, max_replacements, options.replace);
@@ -67,9 +77,8 @@ ParsedOptions parse_workload_options(std::string_view words, u32 generation) {
   ParsedOptions parsed;
   parsed.options.generation = generation;
   while (!words.empty()) {
-    const u64 end = words.find(' ');
-    const std::string_view word = words.substr(0, end);
-    words = end == std::string_view::npos ? std::string_view{} : words.substr(end + 1);
+    const auto [word, rest] = split(words, words.find(' '));
+    words = rest;
     if (word.empty()) continue;
     parsed.why = read_word(word, parsed.options);
     if (parsed.ok()) continue;
