@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "holdfast/base/words.hpp"
+
 namespace vmm {
 namespace {
 
@@ -26,17 +28,6 @@ std::optional<u64> read_number(std::string_view text, Units units) {
   return value << shift;
 }
 
-/// What stands before and behind the character at @p at; everything and nothing when there is none. (substr() may
-/// throw.)
-struct Parts {
-  std::string_view before;
-  std::string_view behind;
-};
-Parts split(std::string_view text, u64 at) {
-  if (at >= text.size()) return {text, {}};
-  return {{text.data(), at}, {text.data() + at + 1, text.size() - at - 1}};
-}
-
 template <class T>
 const char* read_option(std::string_view text, u64 max, T& to, Units units = Units::None) {
   const auto value = read_number(text, units);
@@ -53,9 +44,9 @@ const char* read_word(std::string_view word, WorkloadOptions& options) {
     options.kinds |= u32{1} << kind;
     return "";
   }
-  const u64 equals = word.find('=');
-  if (equals == std::string_view::npos) return "is no workload";
-  const auto [key, value] = split(word, equals);
+  std::string_view value = word;
+  const std::string_view key = take_until(value, '=');
+  if (key.size() == word.size()) return "is no workload";
   if (key == "updates") return read_option(value, max_updates, options.updates);
   if (key == "frames") return read_option(value, max_frames, options.frames);
   if (key == "replace") return read_option(value, max_replacements, options.replace);
@@ -77,8 +68,7 @@ ParsedOptions parse_workload_options(std::string_view words, u32 generation) {
   ParsedOptions parsed;
   parsed.options.generation = generation;
   while (!words.empty()) {
-    const auto [word, rest] = split(words, words.find(' '));
-    words = rest;
+    const std::string_view word = take_until(words, ' ');
     if (word.empty()) continue;
     parsed.why = read_word(word, parsed.options);
     if (parsed.ok()) continue;
