@@ -76,6 +76,8 @@ class RadixTable final : public Table {
     u64 bytes = 0;
   };
   struct Plan {
+    unsigned top_level;  // of the tree as it is; what is above has yet to be made, and leads to it by item 0
+    PhysAddr top;
     u64 tables = 0;
     u64 collision = 0;
   };
@@ -218,7 +220,8 @@ class RadixTable final : public Table {
   [[nodiscard]] Status take_tables(u64 count, TablePages& pages);
   void give_back(TablePages& pages);
   [[nodiscard]] unsigned top_level_for(u64 first, u64 last, std::span<const PhysRange> runs, const Tree& now) const;
-  Status grow(u64 first, u64 last, std::span<const PhysRange> runs, Tree& tree);
+  [[nodiscard]] Tree grown_for(u64 first, u64 last, std::span<const PhysRange> runs, const Tree& now) const;
+  void grow(const Tree& now, Tree& grown, TablePages& pages);
   void abandon_growth(const Tree& tree, unsigned old_level, TablePages& pages);
   [[nodiscard]] bool publish(u64 before, const Tree& grown);
 
