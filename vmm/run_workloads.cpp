@@ -135,7 +135,7 @@ class Generation {
     say_landed();
     come_back([&](Assignment& a) { return a.rebuild(x_iommufd, x_options); });
     if (!finish_or_leave() || !poll_all() || !replace_all()) return false;
-    x_console.line(Line("finished-update").pair("generation", x_options.generation).view());
+    if (x_updates_go_on) x_console.line(Line("finished-update").pair("generation", x_options.generation).view());
     return true;
   }
 
