@@ -2,10 +2,8 @@
 #include "host/elf_note.hpp"
 
 #include <elf.h>
-#include <unistd.h>
 
 #include <array>
-#include <cerrno>
 #include <cstring>
 #include <limits>
 
@@ -107,18 +105,6 @@ Result<u64> read_elf_note(ImageReader& image, std::string_view name, std::span<s
     found = search_table<Elf64_Shdr>(image, header.e_shoff, header.e_shnum, header.e_shentsize, name, descriptor);
   if (!found.ok() && found.code() == Code::NotFound) return Code::Invalid;
   return found;
-}
-
-bool FileImage::read(u64 offset, std::span<std::byte> to) {
-  if (offset > static_cast<u64>(std::numeric_limits<off_t>::max()) - to.size()) return false;
-  while (!to.empty()) {
-    ssize_t got = ::pread(x_fd, to.data(), to.size(), static_cast<off_t>(offset));
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return false;
-    to = to.subspan(static_cast<std::size_t>(got));
-    offset += static_cast<u64>(got);
-  }
-  return true;
 }
 
 bool MemoryImage::read(u64 offset, std::span<std::byte> to) {

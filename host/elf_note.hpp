@@ -27,16 +27,6 @@ class ImageReader {
 /// Errors: Invalid (not an ELF image of this kind, or without that note), TooBig (@p descriptor is too small).
 Result<u64> read_elf_note(ImageReader& image, std::string_view name, std::span<std::byte> descriptor);
 
-/// An open file as an image. Does not own @p fd.
-class FileImage final : public ImageReader {
- public:
-  explicit FileImage(int fd) : x_fd(fd) {}
-  bool read(u64 offset, std::span<std::byte> to) override;
-
- private:
-  int x_fd;
-};
-
 /// Bytes in memory as an image.
 class MemoryImage final : public ImageReader {
  public:

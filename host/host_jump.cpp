@@ -8,7 +8,7 @@
 #include <array>
 #include <cerrno>
 
-#include "host/elf_note.hpp"
+#include "host/file_image.hpp"
 #include "host/host_world.hpp"
 
 #ifndef CLOSE_RANGE_CLOEXEC

@@ -10,7 +10,6 @@ namespace host {
 class LocalSyscalls : public vmm::Syscalls {
  public:
   LocalSyscalls(holdfast::World& world, holdfast::kernel::Process& process) : x_world(world), x_process(process) {}
-  virtual ~LocalSyscalls() = default;
 
   vmm::i64 open(const char* path) override { return x_process.open(path); }
   vmm::i64 close(vmm::i32 fd) override { return x_process.close(fd); }

@@ -1,9 +1,9 @@
 // The boot page: what one bare-metal kernel leaves for the next, and what is measured on the way. At a fixed physical
 // address, so that the program that watches guest RAM from outside finds it without asking.
 //
-// Layout: plain data, little endian, `version` first to be read. Writer: the kernel that runs. Readers: the next kernel,
-// and from outside tests/metal. The page and the log pages behind it lie below 1 MiB, which no kernel gives out.
-// What the next kernel reads here is untrusted like everything that crosses a jump: check() before anything else.
+// Layout: plain data, little endian, `version` first to be read. Writer: the kernel that runs. Readers: the next
+// kernel, and from outside tests/metal. The page and the log pages behind it lie below 1 MiB, which no kernel gives
+// out. What the next kernel reads here is untrusted like everything that crosses a jump: check() before anything else.
 #pragma once
 
 #include <array>
@@ -34,7 +34,7 @@ struct MemoryEntry {
 /// A register of a device, sampled at a milestone: how far the device got is read from the device.
 struct Sample {
   u64 tsc = 0;
-  u32 value = 0;  // of the watched register; 0 when none is watched
+  u32 value = 0;    // of the watched register; 0 when none is watched
   u32 reached = 0;  // 1: this milestone passed in this update
 };
 
@@ -44,8 +44,8 @@ struct BootPage {
   u32 generation = 0;  // of the kernel that runs: 0 is the cold boot
   u64 rsdp = 0;
   u64 tsc_hz = 0;
-  Handover handover;         // of the last jump
-  u64 module_start = 0;      // the next image as the loader of the machine left it; 0: it is asked of fw_cfg
+  Handover handover;     // of the last jump
+  u64 module_start = 0;  // the next image as the loader of the machine left it; 0: it is asked of fw_cfg
   u64 module_bytes = 0;
   u64 image_area_start = 0;  // end of scratch, where images run
   u64 image_area_bytes = 0;
@@ -59,9 +59,9 @@ struct BootPage {
   std::array<Sample, max_phases> samples{};  // by Phase, of the update that is on its way or was the last
   TouchCounts touched;                       // when the blackout ended
   u64 jumps = 0;
-  u32 phase = 0;         // the last Phase that passed, for who watches from outside
-  u32 holding = 0;       // 1 while the kernel waits in the blackout on purpose (metal.hold_us)
-  u32 log_bytes = 0;     // of lines that were kept back because a blackout is no time to print
+  u32 phase = 0;      // the last Phase that passed, for who watches from outside
+  u32 holding = 0;    // 1 while the kernel waits in the blackout on purpose (metal.hold_us)
+  u32 log_bytes = 0;  // of lines that were kept back because a blackout is no time to print
   u32 log_lost_bytes = 0;
 };
 static_assert(sizeof(BootPage) <= page_size_bytes);

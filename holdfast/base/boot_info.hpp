@@ -28,12 +28,15 @@ struct Handover {
   constexpr bool operator==(const Handover&) const = default;
 };
 
+/// Where an image may run, so that no kernel gives its own memory out: the first one in memory that the map calls
+/// reserved, every later one in the image area. Scratch does not depend on where that is.
 struct BootInfo {
   std::span<const MemoryRange> memory_map;  // sorted, disjoint
-  PhysRange own_image;                      // empty when the image is not in the machine's RAM
+  PhysRange own_image;                      // never given out; empty when the image is not in the machine's RAM
   PhysAddr rsdp;                            // ACPI root pointer
   std::string_view command_line;
-  Handover handover;  // all zero: cold boot
+  Handover handover;         // all zero: cold boot
+  u64 image_area_bytes = 0;  // whole pages at the end of scratch that the world keeps for images; 0: it needs none
 
   [[nodiscard]] bool is_live() const { return handover.fdt != 0; }
 };

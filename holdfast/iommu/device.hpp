@@ -60,6 +60,8 @@ class Device {
   [[nodiscard]] std::optional<u64> restored_token() const { return x_restored_token; }
   /// Recorded for the next kernel: attach, detach and replace answer Busy.
   [[nodiscard]] bool is_preserved() const { return x_record.value != 0; }
+  /// Where that record is; 0 when there is none.
+  [[nodiscard]] PhysAddr record() const { return x_record; }
 
  private:
   friend class Core;

@@ -1,5 +1,5 @@
-// Bring-up, cold and live. The order is the contract: hardware that still translates for the previous kernel's devices is
-// adopted from scratch memory before anything else is known, and everything that can be slow comes after.
+// Bring-up, cold and live. The order is the contract: hardware that still translates for the previous kernel's devices
+// is adopted from scratch memory before anything else is known, and everything that can be slow comes after.
 #include "holdfast/kernel/kernel.hpp"
 
 namespace holdfast::kernel {
@@ -56,26 +56,40 @@ Status Kernel::boot() {
   return {};
 }
 
-/// A map that cannot be read leaves nothing that could be adopted. Scratch is then where the first kernel of this machine
-/// chose it, because the choice depends on the memory map alone: memory that no device was ever allowed to reach.
+/// A map that cannot be read leaves nothing that could be adopted. Scratch is then where the first kernel of this
+/// machine chose it, because the choice depends on the memory map alone: memory that no device was ever allowed to
+/// reach.
 void Kernel::open_incoming_map() {
   if (!x_boot.is_live()) return;
   auto incoming = kho::IncomingMap::open(x_memory.map, x_boot.handover);
-  if (incoming.ok() && !incoming->scratch().empty()) {
+  if (incoming.ok() && !incoming->scratch().empty() && has_own_image(incoming->scratch().front())) {
     x_incoming.emplace(std::move(incoming).value());
     return;
   }
   log(LogLevel::Error, "kernel: what the previous kernel handed over cannot be read; every device is blocked");
 }
 
+/// A kernel that was jumped into runs in the image area of @p scratch: what says otherwise would have it overwrite
+/// itself.
+bool Kernel::has_own_image(const PhysRange& scratch) const {
+  if (x_boot.image_area_bytes == 0) return true;
+  return x_boot.image_area_bytes < scratch.size_bytes &&
+         image_area_of(scratch).contains(x_boot.own_image.start, x_boot.own_image.size_bytes);
+}
+
+PhysRange Kernel::image_area_of(const PhysRange& scratch) const {
+  return {scratch.start + (scratch.size_bytes - x_boot.image_area_bytes), x_boot.image_area_bytes};
+}
+
 Status Kernel::place_scratch() {
   if (x_incoming) {
     x_scratch = x_incoming->scratch().front();
   } else {
-    const u64 size = kho::default_scratch_bytes(x_boot.memory_map);
-    TRY_ASSIGN(x_scratch, kho::choose_scratch(x_boot.memory_map, x_boot.own_image, size));
+    const u64 size = kho::default_scratch_bytes(x_boot.memory_map) + x_boot.image_area_bytes;
+    TRY_ASSIGN(x_scratch, kho::choose_scratch(x_boot.memory_map, size));
+    if (x_boot.is_live() && !has_own_image(x_scratch)) return Code::Corrupt;
   }
-  x_early.emplace(x_memory.map, x_scratch);
+  x_early.emplace(x_memory.map, PhysRange{x_scratch.start, x_scratch.size_bytes - x_boot.image_area_bytes});
   return {};
 }
 
@@ -89,8 +103,8 @@ Status Kernel::find_units() {
   Bridges bridges(x_config);
   TRY_ASSIGN(const vtd::Dmar* dmar, vtd::Dmar::open(table, bridges, x_memory.map, *x_early));
   for (const vtd::DmarUnit& description : dmar->units()) {
-    auto unit = vtd::VtdUnit::create(x_world, x_memory.map, x_memory.touches, *x_early, *dmar, description,
-                                     x_options->mode);
+    auto unit =
+        vtd::VtdUnit::create(x_world, x_memory.map, x_memory.touches, *x_early, *dmar, description, x_options->mode);
     if (unit.code() == Code::NoMemory) return Code::NoMemory;
     if (!unit.ok()) {
       log(LogLevel::Error, "kernel: a remapping unit cannot be used; its devices are not available");
@@ -141,8 +155,8 @@ Status Kernel::open_orchestrator() {
   TRY(x_orchestrator.register_handler(x_iommufd_handler));
   TRY(x_orchestrator.register_handler(x_vfio_handler));
   TRY(x_orchestrator.register_flb(x_memfd_handler, x_iommu.attest_flb()));
-  for (luo::FileHandler* handler : {static_cast<luo::FileHandler*>(&x_iommufd_handler),
-                                    static_cast<luo::FileHandler*>(&x_vfio_handler)}) {
+  for (luo::FileHandler* handler :
+       {static_cast<luo::FileHandler*>(&x_iommufd_handler), static_cast<luo::FileHandler*>(&x_vfio_handler)}) {
     TRY(x_orchestrator.register_flb(*handler, x_iommu.records_flb()));
     TRY(x_orchestrator.register_flb(*handler, x_iommu.attest_flb()));
   }

@@ -49,6 +49,11 @@ class Kernel {
   [[nodiscard]] iommu::Core& iommu() { return x_iommu; }
   [[nodiscard]] kho::Handover& handover() { return x_handover; }
   [[nodiscard]] luo::Orchestrator& orchestrator() { return x_orchestrator; }
+  /// Memory that no kernel allocates from, for the next image: BootInfo::image_area_bytes at the end of scratch. Known
+  /// once boot() has begun to use memory; empty before.
+  [[nodiscard]] PhysRange image_area() const {
+    return x_scratch.size_bytes == 0 ? PhysRange() : image_area_of(x_scratch);
+  }
   /// Over everything that a refused call must leave as it was: objects, records, preserved set, free memory, and what
   /// hardware reads.
   [[nodiscard]] u64 state_hash() const;
@@ -68,9 +73,11 @@ class Kernel {
 
   // boot.cpp
   void open_incoming_map();
-  /// Live, and nothing of the previous kernel can be read: all memory is about to be given out, so a unit that might still
-  /// translate must end the boot.
+  /// Live, and nothing of the previous kernel can be read: all memory is about to be given out, so a unit that might
+  /// still translate must end the boot.
   [[nodiscard]] bool must_block_everything() const { return x_boot.is_live() && !x_incoming; }
+  [[nodiscard]] bool has_own_image(const PhysRange& scratch) const;
+  [[nodiscard]] PhysRange image_area_of(const PhysRange& scratch) const;
   Status place_scratch();
   Status find_units();
   Status take_over_units();

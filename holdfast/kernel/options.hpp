@@ -11,9 +11,9 @@
 namespace holdfast::kernel {
 
 struct Options {
-  vtd::Mode mode = vtd::Mode::Scalable;          // mode=scalable|legacy; legacy is used where the unit cannot do better
-  luo::Policy policy = luo::Policy::Holdfast;    // policy=holdfast|linux
-  TableMode tables = TableMode::Arena;           // tables=arena|page
+  vtd::Mode mode = vtd::Mode::Scalable;        // mode=scalable|legacy; legacy is used where the unit cannot do better
+  luo::Policy policy = luo::Policy::Holdfast;  // policy=holdfast|linux
+  TableMode tables = TableMode::Arena;         // tables=arena|page
 };
 
 /// Words are separated by spaces; a later word wins. Errors: Invalid (an unknown word or value).

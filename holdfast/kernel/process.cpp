@@ -64,11 +64,13 @@ i64 Process::pread(i32 fd, u64 to, u64 length, u64 offset) {
 }
 
 i64 Process::pwrite(i32 fd, u64 from, u64 length, u64 offset) {
-  return with_file(fd, [&](luo::CallContext& call, luo::File& file) { return file.pwrite(call, from, length, offset); });
+  return with_file(fd,
+                   [&](luo::CallContext& call, luo::File& file) { return file.pwrite(call, from, length, offset); });
 }
 
 i64 Process::mmap(i32 fd, u64 length, u32 protection, u64 offset) {
-  return with_file(fd, [&](luo::CallContext& call, luo::File& file) { return file.mmap(call, length, protection, offset); });
+  return with_file(
+      fd, [&](luo::CallContext& call, luo::File& file) { return file.mmap(call, length, protection, offset); });
 }
 
 i64 Process::memfd_create(std::string_view) {

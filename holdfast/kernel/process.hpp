@@ -1,7 +1,7 @@
 // Process: one user process: its descriptors, its memory, and the system calls it makes.
 //
-// Every call answers like Linux's: a value >= 0 or a negative errno. Calls of all processes are served one at a time, under
-// the kernel's mutex (LockRank::Kernel). User memory is touched only through UserMemory.
+// Every call answers like Linux's: a value >= 0 or a negative errno. Calls of all processes are served one at a time,
+// under the kernel's mutex (LockRank::Kernel). User memory is touched only through UserMemory.
 #pragma once
 
 #include <string_view>
@@ -35,8 +35,8 @@ class Process {
   i64 reboot_kexec();
   /// Closes everything. The Kernel frees the object (Kernel::reap).
   void exit();
-  /// Over its descriptors and what the files behind them say of themselves: areas, page tables, marks, attachments, sizes,
-  /// seals.
+  /// Over its descriptors and what the files behind them say of themselves: areas, page tables, marks, attachments,
+  /// sizes, seals.
   [[nodiscard]] u64 state_hash() const;
 
  private:

@@ -21,23 +21,16 @@ u64 default_scratch_bytes(std::span<const MemoryRange> memory_map) {
   return std::max(smallest_scratch_bytes, align_down(ram_bytes / 64, page_size_bytes));
 }
 
-Result<PhysRange> choose_scratch(std::span<const MemoryRange> memory_map, PhysRange own_image, u64 size_bytes) {
+Result<PhysRange> choose_scratch(std::span<const MemoryRange> memory_map, u64 size_bytes) {
   const auto size = checked_align_up(size_bytes, page_size_bytes);
   if (!size || *size == 0) return Code::NoMemory;
   for (auto part = memory_map.rbegin(); part != memory_map.rend(); ++part) {
     if (part->kind != MemoryKind::Ram || part->range.size_bytes < *size) continue;
     const PhysAddr lowest = std::max(part->range.start, PhysAddr(page_size_bytes));  // page 0 is never handed out
-    const u64 part_end = part->range.start.value + part->range.size_bytes;
+    const u64 end = part->range.start.value + part->range.size_bytes;
     for (const u64 alignment : {scratch_alignment, page_size_bytes}) {
-      u64 end = part_end;
-      while (end - part->range.start.value >= *size) {
-        const PhysRange candidate{PhysAddr(align_down(end - *size, alignment)), *size};
-        if (candidate.start < lowest) break;
-        if (!candidate.overlaps(own_image)) return candidate;
-        if (own_image.start.value >= end) break;
-        end = own_image.start.value;
-        if (end < part->range.start.value) break;
-      }
+      const PhysRange candidate{PhysAddr(align_down(end - *size, alignment)), *size};
+      if (candidate.start >= lowest) return candidate;
     }
   }
   return Code::NoMemory;

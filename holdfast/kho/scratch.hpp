@@ -15,9 +15,8 @@ namespace holdfast::kho {
 /// blocks' alignment where it fits.
 [[nodiscard]] u64 default_scratch_bytes(std::span<const MemoryRange> memory_map);
 
-/// One region of @p size_bytes (rounded up to pages) at the upper end of the highest RAM range that has room for it
-/// outside @p own_image. Errors: NoMemory.
-[[nodiscard]] Result<PhysRange> choose_scratch(std::span<const MemoryRange> memory_map, PhysRange own_image,
-                                               u64 size_bytes);
+/// One region of @p size_bytes (rounded up to pages) at the upper end of the highest RAM range that has room for it.
+/// Depends on nothing else, so that a later kernel finds the same one. Errors: NoMemory.
+[[nodiscard]] Result<PhysRange> choose_scratch(std::span<const MemoryRange> memory_map, u64 size_bytes);
 
 }  // namespace holdfast::kho

@@ -492,6 +492,30 @@ TEST(Acpi, TablesAreCheckedBeforeTheyAreBelieved) {
   EXPECT_EQ(find_acpi_table(map, rsdp_at, hw::acpi::mcfg_signature).code(), Code::Corrupt);
 }
 
+TEST(Acpi, FirmwareOfAcpi1ListsItsTablesIn32Bits) {
+  Bus bus;
+  PciWorld world(u64{32} << 20, bus);
+  const DirectMap map(world, world.memory_map);
+  write_acpi(world, {all_buses});
+  hw::acpi::TableHeader rsdt{};
+  rsdt.signature = hw::acpi::rsdt_signature;
+  rsdt.length = sizeof rsdt + 4;
+  put(world, xsdt_at, rsdt);
+  put(world, xsdt_at + sizeof rsdt, static_cast<u32>(mcfg_at));
+  put(world, xsdt_at + sizeof rsdt + 4, ~u32{0});  // not part of it
+  seal(world, xsdt_at, rsdt.length, 9);
+  hw::acpi::Rsdp rsdp{};
+  rsdp.signature = hw::acpi::rsdp_signature;
+  rsdp.rsdt_address = static_cast<u32>(xsdt_at);
+  rsdp.xsdt_address = ~u64{0};  // revision 0 has none
+  put(world, rsdp_at.value, rsdp);
+  seal(world, rsdp_at.value, hw::acpi::first_rsdp_bytes, 8);
+  EXPECT_TRUE(find_acpi_table(map, rsdp_at, hw::acpi::mcfg_signature).ok());
+  EXPECT_EQ(find_acpi_table(map, rsdp_at, hw::acpi::dmar_signature).code(), Code::NotFound);
+  world.direct_map()[rsdp_at.value + 16] ^= std::byte{0x40};
+  EXPECT_EQ(find_acpi_table(map, rsdp_at, hw::acpi::mcfg_signature).code(), Code::Corrupt);
+}
+
 TEST(ConfigSpace, WindowsAreChecked) {
   Bus bus;
   PciWorld world(u64{32} << 20, bus);

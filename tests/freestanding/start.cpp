@@ -1,4 +1,4 @@
-// A program made of the whole library, provider.cpp and this entry point: no C library, no start-up code.
+// A program made of the whole library, metal/c_functions.cpp and this entry point: no C library, no start-up code.
 //
 // It runs a little of the library, so that the linked image is known to be entered and to work. Linux and x86-64 only.
 // Exit code 0: the library answered as it should.

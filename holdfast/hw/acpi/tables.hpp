@@ -15,16 +15,18 @@ namespace holdfast::hw::acpi {
 
 using Signature = std::array<char, 4>;
 inline constexpr std::array<char, 8> rsdp_signature{'R', 'S', 'D', ' ', 'P', 'T', 'R', ' '};
+inline constexpr Signature rsdt_signature{'R', 'S', 'D', 'T'};
 inline constexpr Signature xsdt_signature{'X', 'S', 'D', 'T'};
 inline constexpr Signature mcfg_signature{'M', 'C', 'F', 'G'};
 inline constexpr Signature dmar_signature{'D', 'M', 'A', 'R'};
 
-/// 5.2.5.3 Root System Description Pointer, revision 2.
+/// 5.2.5.3 Root System Description Pointer. Revision 0 (ACPI 1.0) ends after rsdt_address.
+inline constexpr u64 first_rsdp_bytes = 20;
 struct [[gnu::packed]] Rsdp {
   std::array<char, 8> signature;
   u8 checksum;  // of the first 20 bytes
   std::array<char, 6> oem_id;
-  u8 revision;  // 2
+  u8 revision;  // 0 or 2
   u32 rsdt_address;
   u32 length;
   u64 xsdt_address;

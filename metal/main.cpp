@@ -1,0 +1,176 @@
+// metal_main: from the entry of the image to a kernel that serves a VMM; and the end of the machine.
+#include <new>
+
+#include "holdfast/kernel/kernel.hpp"
+#include "host/direct_user_memory.hpp"
+#include "host/local_syscalls.hpp"
+#include "metal/clock.hpp"
+#include "metal/console.hpp"
+#include "metal/exceptions.hpp"
+#include "metal/exit.hpp"
+#include "metal/memory_map.hpp"
+#include "metal/metal_world.hpp"
+#include "metal/page_map.hpp"
+#include "metal/pvh.hpp"
+#include "metal/saboteur.hpp"
+
+extern "C" {
+extern char metal_image_start[] __attribute__((visibility("hidden")));
+extern char metal_image_end[] __attribute__((visibility("hidden")));
+}
+
+namespace metal {
+namespace {
+
+/// How this image was entered; entry.S knows the numbers.
+enum class Entry : u32 { Pvh = 0, Live = 1 };
+
+/// Storage for objects that nobody destroys: a kernel ends by its jump.
+template <class T>
+struct Place {
+  alignas(T) std::byte bytes[sizeof(T)];
+  template <class... Arguments>
+  T& create(Arguments&&... arguments) {
+    return *new (bytes) T(std::forward<Arguments>(arguments)...);
+  }
+};
+
+Place<Options> options_place;
+Place<MetalWorld> world_place;
+Place<kernel::Kernel> kernel_place;
+Place<pci::ConfigSpace> config_place;
+Place<KernelSaboteur> saboteur_place;
+Place<host::DirectUserMemory> user_place;
+Place<host::LocalSyscalls> system_place;
+Place<std::array<MemoryRange, max_memory_ranges>> map_place;
+
+[[noreturn]] void give_up(ExitCode code, std::string_view step, Code why) {
+  Line line;
+  (line << "hf: failed step=" << step << " errno=" << static_cast<u64>(to_errno(why)) << " (" << errno_name(why) << ")")
+      .print();
+  exit_machine(code);
+}
+
+PhysRange own_image() {
+  const u64 start = reinterpret_cast<u64>(metal_image_start);
+  return {PhysAddr(start), reinterpret_cast<u64>(metal_image_end) - start};
+}
+
+void read_loader_s_word(u64 start_info) {
+  BootPage page{};  // low memory still belongs to the loader
+  if (const Status read = read_start_info(start_info, own_image(), page); !read.ok()) {
+    print("this image is started by the PVH protocol: qemu-system-x86_64 -kernel\n");
+    give_up(ExitCode::BootFailed, "start_info", read.code());
+  }
+  page.magic = boot_page_magic;
+  page.version = boot_page_version;
+  boot_page() = page;
+}
+
+/// What the kernel before this one wrote. A machine whose boot page cannot be read cannot even be blocked.
+std::span<const MemoryRange> checked_memory_map() {
+  const BootPage& page = boot_page();
+  verify_invariant(page.magic == boot_page_magic && page.version == boot_page_version,
+                   "the boot page was written by a kernel that this one cannot read");
+  verify_invariant(page.memory_entries != 0 && page.memory_entries <= max_memory_ranges &&
+                       page.command_line_bytes <= max_command_line_bytes,
+                   "the boot page contradicts itself");
+  auto& map = map_place.create();
+  PhysAddr end;
+  for (u32 i = 0; i < page.memory_entries; ++i) {
+    const MemoryEntry& entry = page.memory[i];
+    verify_invariant(entry.kind <= static_cast<u64>(MemoryKind::Reserved) && entry.start >= end.value &&
+                         entry.size_bytes != 0 && entry.start < reach_bytes &&
+                         entry.size_bytes <= reach_bytes - entry.start,
+                     "the memory map of the boot page is not sorted or reaches too far");
+    map[i] = {{PhysAddr(entry.start), entry.size_bytes}, static_cast<MemoryKind>(entry.kind)};
+    end = PhysAddr(entry.start + entry.size_bytes);
+  }
+  return {map.data(), page.memory_entries};
+}
+
+const Options& read_options() {
+  const BootPage& page = boot_page();
+  Options& options = options_place.create();
+  std::string_view bad;
+  const std::string_view line(page.command_line.data(), page.command_line_bytes);
+  if (const Status parsed = parse_options(line, options, bad); !parsed.ok()) {
+    (Line() << "the command line has a word that means nothing: " << bad).print();
+    give_up(ExitCode::BootFailed, "command-line", parsed.code());
+  }
+  return options;
+}
+
+void start_clock(MetalWorld& world, std::span<const MemoryRange> map) {
+  BootPage& page = boot_page();
+  if (page.tsc_hz == 0) {
+    const DirectMap direct(world, map);
+    const auto rate = measure_tsc_hz(direct, PhysAddr(page.rsdp));
+    if (!rate.ok()) give_up(ExitCode::BootFailed, "clock", rate.code());
+    page.tsc_hz = *rate;
+  }
+  world.set_clock(page.tsc_hz);
+}
+
+/// The register that metal.watch names, once and for all kernels to come.
+void find_watched_register(const pci::ConfigSpace& config, const Options& options) {
+  if (options.watch.vendor == 0 || boot_page().watched_register != 0) return;
+  const auto function = find_function(config, options.watch.vendor, options.watch.device);
+  if (!function.ok()) give_up(ExitCode::BootFailed, "metal.watch", function.code());
+  const auto bar = config.read<u32>(0, *function, hw::pci::bar0_offset);
+  const u64 base = hw::pci::Bar(bar).get<hw::pci::bar::Address>() << 4;
+  if (base == 0) give_up(ExitCode::BootFailed, "metal.watch", Code::NoAddress);
+  boot_page().watched_register = base + options.watch.offset;
+}
+
+[[noreturn]] void run(Entry entry, u64 entered_at) {
+  const std::span<const MemoryRange> map = checked_memory_map();
+  PageMap::install(map, boot_page().generation);
+  const Options& options = read_options();
+  MetalWorld& world = world_place.create(options);
+  start_clock(world, map);
+
+  const BootPage& page = boot_page();
+  const BootInfo boot{.memory_map = map,
+                      .own_image = own_image(),
+                      .rsdp = PhysAddr(page.rsdp),
+                      .command_line = options.kernel_words(),
+                      .handover = entry == Entry::Live ? page.handover : Handover(),
+                      .image_area_bytes = image_slots * image_slot_bytes};
+  kernel::Kernel& kernel = kernel_place.create(world, boot);
+  if (const Status booted = kernel.boot(); !booted.ok()) {
+    world.phase(Phase::JumpFailed, {});  // nothing is kept back any more
+    give_up(ExitCode::BootFailed, "boot", booted.code());
+  }
+  boot_page().image_area_start = kernel.image_area().start.value;
+  boot_page().image_area_bytes = kernel.image_area().size_bytes;
+  world.set_image_area(kernel.image_area());
+  Line line;
+  (line << "hf: boot generation=" << u64{page.generation} << " image=" << own_image().size_bytes
+        << " cycles=" << read_tsc() - entered_at << " tsc_hz=" << page.tsc_hz)
+      .print();
+
+  pci::ConfigSpace& config = config_place.create(world);
+  if (const Status open = config.open(kernel.memory().map, boot.rsdp); !open.ok())
+    give_up(ExitCode::BootFailed, "mcfg", open.code());
+  find_watched_register(config, options);
+  world.set_saboteur(saboteur_place.create(options, kernel, config));
+
+  const auto process = kernel.spawn(user_place.create());
+  if (!process.ok()) give_up(ExitCode::BootFailed, "spawn", process.code());
+  host::LocalSyscalls& system = system_place.create(world, **process);
+  if (page.generation < 3) give_up(ExitCode::UpdateRefused, "reboot", static_cast<Code>(-system.reboot_kexec()));
+  exit_machine(ExitCode::Done);
+}
+
+}  // namespace
+
+extern "C" [[noreturn, gnu::visibility("hidden")]] void metal_main(u32 entry, u64 start_info) {
+  const u64 entered_at = read_tsc();
+  if (static_cast<Entry>(entry) == Entry::Live) take_sample(entered_sample);
+  install_exceptions();
+  if (static_cast<Entry>(entry) == Entry::Pvh) read_loader_s_word(start_info);
+  run(static_cast<Entry>(entry), entered_at);
+}
+
+}  // namespace metal

@@ -1,0 +1,70 @@
+// The jump of the bare-metal world: the next image is put in its place while everything can still be refused; later a
+// branch is left.
+#include "metal/console.hpp"
+#include "metal/cpu.hpp"
+#include "metal/elf_image.hpp"
+#include "metal/metal_world.hpp"
+#include "metal/next_image.hpp"
+
+namespace metal {
+namespace {
+
+[[noreturn]] void enter(u64 entry) {
+  asm volatile("cli; jmp *%0" : : "r"(entry) : "memory");
+  __builtin_unreachable();
+}
+
+std::string_view reason_of(Code code) {
+  switch (code) {
+    case Code::NotFound:
+      return "there is none: start the machine with -initrd IMAGE, or with -fw_cfg "
+             "name=opt/holdfast/next-image,file=IMAGE";
+    case Code::TooBig: return "it does not fit into the place for images in scratch";
+    case Code::Io: return "it is shorter than it says, or cannot be read";
+    default: return "it is not a position-independent x86-64 ELF program with the note \"Holdfast\"";
+  }
+}
+
+}  // namespace
+
+Result<u64> MetalWorld::read_next_image_note(std::span<std::byte> buffer) {
+  x_next_entry.reset();
+  const BootPage& page = boot_page();
+  const std::span<const std::byte> module(reinterpret_cast<const std::byte*>(page.module_start), page.module_bytes);
+  auto image = NextImage::open(module);
+  Result<u64> length = image.ok() ? stage(*image, buffer) : Result<u64>(image.code());
+  if (!length.ok()) {
+    Line line;
+    line << "the next image cannot be used: " << reason_of(length.code());
+    log(LogLevel::Error, line.text());
+  }
+  return length;
+}
+
+/// Asks the image what it reads, and puts it where it will run: the slot that this image does not run in.
+Result<u64> MetalWorld::stage(NextImage& image, std::span<std::byte> buffer) {
+  TRY_ASSIGN(const u64 length, host::read_elf_note(image.file(), "Holdfast", buffer));
+  const u64 slot_bytes = x_image_area.size_bytes / image_slots;
+  const PhysAddr slot = x_image_area.start + (boot_page().generation + 1) % image_slots * slot_bytes;
+  TRY_ASSIGN(const u64 entry, load_image(image.file(), {reinterpret_cast<std::byte*>(slot.value), slot_bytes}));
+  x_next_entry = slot.value + entry;
+  return length;
+}
+
+Code MetalWorld::jump(const Handover& handover) {
+  if (!x_next_entry) return Code::NotFound;
+  if (x_saboteur != nullptr) x_saboteur->act(*this, handover);
+  BootPage& page = boot_page();
+  page.handover = handover;
+  ++page.generation;
+  ++page.jumps;
+  if (x_options.hold_us != 0) {
+    page.holding = 1;
+    const u64 end = now_ns() + x_options.hold_us * 1000;
+    while (now_ns() < end) relax();
+    page.holding = 0;
+  }
+  enter(*x_next_entry);
+}
+
+}  // namespace metal

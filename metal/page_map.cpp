@@ -1,0 +1,65 @@
+// x86-64 4-level paging (Intel SDM volume 3, chapter 4).
+#include "metal/page_map.hpp"
+
+#include <algorithm>
+#include <array>
+
+namespace metal {
+namespace {
+
+using Table = std::array<u64, 512>;
+
+constexpr u64 present = 1 << 0;
+constexpr u64 writable = 1 << 1;
+constexpr u64 uncached = 1 << 3 | 1 << 4;  // PWT, PCD
+constexpr u64 large = 1 << 7;
+constexpr u64 large_page_bytes = u64{2} << 20;
+constexpr u64 top_entry_bytes = u64{512} * gib;
+constexpr u32 first_direct_map_entry = 256;
+constexpr u32 direct_map_places = 128;
+
+struct Tables {
+  alignas(page_size_bytes) Table top;
+  alignas(page_size_bytes) Table identity;   // by GiB
+  alignas(page_size_bytes) Table direct;     // by GiB
+  alignas(page_size_bytes) Table first_gib;  // identity: its first 2 MiB in small pages
+  alignas(page_size_bytes) Table first_pages;
+  alignas(page_size_bytes) std::array<Table, reach_bytes / gib> gibs;  // of both maps
+};
+Tables tables;
+
+/// The image stands at its physical address.
+u64 entry_to(const Table& table) { return reinterpret_cast<u64>(table.data()) | present | writable; }
+
+bool has_ram(std::span<const MemoryRange> memory_map, const PhysRange& range) {
+  return std::ranges::any_of(memory_map, [&](const MemoryRange& part) { return part.range.overlaps(range); });
+}
+
+u32 direct_map_entry(u32 generation) { return first_direct_map_entry + generation % direct_map_places; }
+
+}  // namespace
+
+std::byte* PageMap::direct_map(u32 generation) {
+  constexpr u64 sign_extension = u64{0xffff} << 48;
+  return reinterpret_cast<std::byte*>(sign_extension | direct_map_entry(generation) * top_entry_bytes);
+}
+
+void PageMap::install(std::span<const MemoryRange> memory_map, u32 generation) {
+  const u64 end = memory_map.empty() ? 0 : memory_map.back().range.start.value + memory_map.back().range.size_bytes;
+  const u64 used_gibs = std::min(std::max<u64>(4, (end + gib - 1) / gib), reach_bytes / gib);
+  for (u64 at = 0; at < used_gibs * gib; at += large_page_bytes) {
+    const bool is_ram = has_ram(memory_map, {PhysAddr(at), large_page_bytes});
+    tables.gibs[at / gib][at % gib / large_page_bytes] = at | present | writable | large | (is_ram ? 0 : uncached);
+  }
+  for (u64 i = 0; i < used_gibs; ++i) tables.identity[i] = tables.direct[i] = entry_to(tables.gibs[i]);
+  for (u64 page = 1; page < tables.first_pages.size(); ++page)
+    tables.first_pages[page] = page * page_size_bytes | present | writable;
+  tables.first_gib = tables.gibs[0];
+  tables.first_gib[0] = entry_to(tables.first_pages);
+  tables.identity[0] = entry_to(tables.first_gib);
+  tables.top[0] = entry_to(tables.identity);
+  tables.top[direct_map_entry(generation)] = entry_to(tables.direct);
+  write_cr3(reinterpret_cast<u64>(tables.top.data()));
+}
+
+}  // namespace metal

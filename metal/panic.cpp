@@ -1,0 +1,13 @@
+// A broken invariant: its site on the console, then the end of the machine with a code that is not success.
+#include "holdfast/base/panic.hpp"
+
+#include "metal/console.hpp"
+#include "metal/exit.hpp"
+
+extern "C" [[noreturn]] void holdfast_panic(const char* what, const char* file, unsigned line) {
+  metal::print("panic: ");
+  metal::print(what);
+  metal::Line site;
+  (site << " (" << file << ":" << metal::u64{line} << ")").print();
+  metal::exit_machine(metal::ExitCode::Panic);
+}

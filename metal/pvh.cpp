@@ -1,0 +1,125 @@
+#include "metal/pvh.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "holdfast/base/checked.hpp"
+#include "metal/memory_map.hpp"
+#include "metal/page_map.hpp"
+
+namespace metal {
+namespace {
+
+constexpr u32 start_info_magic = 0x336ec578;
+constexpr u64 low_memory_bytes = u64{1} << 20;
+constexpr u32 ram_type = 1;  // as in an E820 map
+
+struct StartInfo {
+  u32 magic;
+  u32 version;
+  u32 flags;
+  u32 modules;
+  u64 module_list;
+  u64 command_line;
+  u64 rsdp;
+  u64 memory_map;  // from version 1 on
+  u32 memory_map_entries;
+  u32 reserved;
+};
+static_assert(sizeof(StartInfo) == 56);
+struct Module {
+  u64 address;
+  u64 size_bytes;
+  u64 command_line;
+  u64 reserved;
+};
+struct MapEntry {
+  u64 address;
+  u64 size_bytes;
+  u32 type;
+  u32 reserved;
+};
+
+/// The loader's structures stand below 4 GiB, which is mapped.
+template <class T>
+Result<T> load(u64 address) {
+  if (address == 0 || address > 4 * gib - sizeof(T)) return Code::Invalid;
+  T value;
+  std::memcpy(&value, reinterpret_cast<const void*>(address), sizeof value);
+  return value;
+}
+
+Status read_command_line(u64 address, BootPage& page) {
+  page.command_line_bytes = 0;
+  if (address == 0) return {};
+  while (true) {
+    TRY_ASSIGN(const char c, load<char>(address + page.command_line_bytes));
+    if (c == '\0') return {};
+    if (page.command_line_bytes == page.command_line.size()) return Code::TooBig;
+    page.command_line[page.command_line_bytes++] = c;
+  }
+}
+
+/// @p address is far below the end of the address space.
+u64 up_to_page(u64 address) { return align_down(address + page_size_bytes - 1, page_size_bytes); }
+
+/// RAM, whole pages of it, within reach.
+PhysRange usable_part(const MapEntry& entry) {
+  if (entry.address >= reach_bytes) return {};
+  const u64 size = std::min(entry.size_bytes, reach_bytes - entry.address);
+  const u64 start = up_to_page(entry.address);
+  const u64 end = align_down(entry.address + size, page_size_bytes);
+  return end > start ? PhysRange{PhysAddr(start), end - start} : PhysRange{};
+}
+
+/// Tables of the firmware are reserved pieces that follow RAM without a gap; other reserved pieces are no memory at
+/// all.
+Status add_firmware_tables(const StartInfo& info, MemoryMap<max_memory_ranges>& map) {
+  for (u32 i = 0; i < info.memory_map_entries; ++i) {
+    TRY_ASSIGN(const MapEntry entry, load<MapEntry>(info.memory_map + i * sizeof(MapEntry)));
+    if (entry.type == ram_type || entry.address < low_memory_bytes) continue;
+    for (const MemoryRange& part : map.ranges())
+      if (part.range.start.value + part.range.size_bytes == entry.address) {
+        TRY(map.add(usable_part(entry), MemoryKind::Reserved));
+        break;
+      }
+  }
+  return {};
+}
+
+Status read_memory_map(const StartInfo& info, MemoryMap<max_memory_ranges>& map) {
+  constexpr u32 most_entries = 128;
+  if (info.version < 1 || info.memory_map_entries > most_entries) return Code::Invalid;
+  for (u32 i = 0; i < info.memory_map_entries; ++i) {
+    TRY_ASSIGN(const MapEntry entry, load<MapEntry>(info.memory_map + i * sizeof(MapEntry)));
+    if (entry.type == ram_type) TRY(map.add(usable_part(entry), MemoryKind::Ram));
+  }
+  TRY(add_firmware_tables(info, map));
+  return map.add({PhysAddr(0), low_memory_bytes}, MemoryKind::Reserved);
+}
+
+}  // namespace
+
+Status read_start_info(u64 start_info, PhysRange own_image, BootPage& page) {
+  TRY_ASSIGN(const StartInfo info, load<StartInfo>(start_info));
+  if (info.magic != start_info_magic) return Code::Invalid;
+  TRY(read_command_line(info.command_line, page));
+  page.rsdp = info.rsdp;
+  MemoryMap<max_memory_ranges> map;
+  TRY(read_memory_map(info, map));
+  TRY(map.add(own_image, MemoryKind::Reserved));
+  if (info.modules != 0) {
+    TRY_ASSIGN(const Module module, load<Module>(info.module_list));
+    if (module.address > 4 * gib || module.size_bytes > 4 * gib - module.address) return Code::Invalid;
+    page.module_start = module.address;
+    page.module_bytes = module.size_bytes;
+    const u64 start = align_down(module.address, page_size_bytes);
+    TRY(map.add({PhysAddr(start), up_to_page(module.address + module.size_bytes) - start}, MemoryKind::Reserved));
+  }
+  page.memory_entries = 0;
+  for (const MemoryRange& part : map.ranges())
+    page.memory[page.memory_entries++] = {part.range.start.value, part.range.size_bytes, static_cast<u64>(part.kind)};
+  return {};
+}
+
+}  // namespace metal

@@ -1,0 +1,17 @@
+// What the machine's loader says at a cold boot: hvm_start_info of the x86 PVH boot ABI (Xen,
+// public/arch-x86/hvm/start_info.h).
+//
+// Read once, before anything else uses low memory; every number in it is checked. Failure: Result.
+#pragma once
+
+#include "holdfast/base/result.hpp"
+#include "metal/boot_page.hpp"
+
+namespace metal {
+
+/// Fills memory map, command line, RSDP and module of @p page. The memory map is sorted and disjoint, and calls
+/// reserved: everything below 1 MiB, this image, the module, and firmware tables at the end of a piece of RAM. Errors:
+/// Invalid (not a start_info), TooBig (more ranges or a longer command line than there is room for).
+Status read_start_info(u64 start_info, PhysRange own_image, BootPage& page);
+
+}  // namespace metal

@@ -1,0 +1,28 @@
+// Controls: what is broken on purpose so that the proof can be seen to fail. Nothing here runs without metal.sabotage.
+#pragma once
+
+#include "holdfast/kernel/kernel.hpp"
+#include "metal/metal_world.hpp"
+
+namespace metal {
+
+class KernelSaboteur final : public MetalWorld::Saboteur {
+ public:
+  KernelSaboteur(const Options& options, kernel::Kernel& kernel, pci::ConfigSpace& config)
+      : x_options(options), x_kernel(kernel), x_config(config) {}
+  void act(World& world, const Handover& handover) override;
+
+ private:
+  void turn_translation_off(World& world);
+  void break_tables(World& world, SourceId victim);
+  void break_record(SourceId victim);
+
+  const Options& x_options;
+  kernel::Kernel& x_kernel;
+  pci::ConfigSpace& x_config;
+};
+
+/// The first function with that vendor and device id. Errors: NotFound.
+Result<SourceId> find_function(const pci::ConfigSpace& config, u16 vendor, u16 device);
+
+}  // namespace metal
