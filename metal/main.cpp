@@ -13,6 +13,7 @@
 #include "metal/page_map.hpp"
 #include "metal/pvh.hpp"
 #include "metal/saboteur.hpp"
+#include "vmm/run_workloads.hpp"
 
 extern "C" {
 extern char metal_image_start[] __attribute__((visibility("hidden")));
@@ -58,7 +59,8 @@ PhysRange own_image() {
 
 void read_loader_s_word(u64 start_info) {
   BootPage page{};  // low memory still belongs to the loader
-  if (const Status read = read_start_info(start_info, own_image(), page); !read.ok()) {
+  if (const Status read = read_start_info({.base = 0, .size_bytes = 4 * gib}, start_info, own_image(), page);
+      !read.ok()) {
     print("this image is started by the PVH protocol: qemu-system-x86_64 -kernel\n");
     give_up(ExitCode::BootFailed, "start_info", read.code());
   }
@@ -123,6 +125,27 @@ void find_watched_register(const pci::ConfigSpace& config, const Options& option
   boot_page().watched_register = base + options.watch.offset;
 }
 
+class SerialConsole final : public vmm::Console {
+ public:
+  void line(std::string_view text) override {
+    print(text);
+    print("\n");
+  }
+};
+
+[[noreturn]] void run_vmm(const MetalWorld& world, vmm::Syscalls& system, std::string_view words) {
+  const vmm::ParsedOptions parsed = vmm::parse_workload_options(words, boot_page().generation);
+  if (!parsed.ok()) {
+    (Line() << "the words behind \"--\": " << parsed.why << (parsed.bad_word.empty() ? "" : ": ") << parsed.bad_word)
+        .print();
+    give_up(ExitCode::BootFailed, "vmm-words", Code::Invalid);
+  }
+  SerialConsole console;
+  const vmm::Outcome outcome = vmm::run_workloads(system, parsed.options, console);
+  if (outcome == vmm::Outcome::Finished) exit_machine(ExitCode::Done);
+  exit_machine(world.update_was_refused() ? ExitCode::UpdateRefused : ExitCode::ScenarioFailed);
+}
+
 [[noreturn]] void run(Entry entry, u64 entered_at) {
   const std::span<const MemoryRange> map = checked_memory_map();
   PageMap::install(map, boot_page().generation);
@@ -158,9 +181,7 @@ void find_watched_register(const pci::ConfigSpace& config, const Options& option
 
   const auto process = kernel.spawn(user_place.create());
   if (!process.ok()) give_up(ExitCode::BootFailed, "spawn", process.code());
-  host::LocalSyscalls& system = system_place.create(world, **process);
-  if (page.generation < 3) give_up(ExitCode::UpdateRefused, "reboot", static_cast<Code>(-system.reboot_kexec()));
-  exit_machine(ExitCode::Done);
+  run_vmm(world, system_place.create(world, **process), options.vmm_line);
 }
 
 }  // namespace

@@ -2,18 +2,12 @@
 
 #include <charconv>
 
+#include "holdfast/base/words.hpp"
+
 namespace metal {
 namespace {
 
 constexpr std::string_view world_prefix = "metal.";
-
-std::string_view take_word(std::string_view& rest, char separator) {
-  u64 length = 0;
-  while (length < rest.size() && rest[length] != separator) ++length;
-  const std::string_view word(rest.data(), length);
-  rest.remove_prefix(length < rest.size() ? length + 1 : length);
-  return word;
-}
 
 template <class T>
 bool parse_number(std::string_view text, T& value, int base) {
@@ -23,8 +17,8 @@ bool parse_number(std::string_view text, T& value, int base) {
 
 bool parse_watch(std::string_view text, Watch& watch) {
   constexpr int hexadecimal = 16;
-  return parse_number(take_word(text, ':'), watch.vendor, hexadecimal) &&
-         parse_number(take_word(text, ':'), watch.device, hexadecimal) &&
+  return parse_number(take_until(text, ':'), watch.vendor, hexadecimal) &&
+         parse_number(take_until(text, ':'), watch.device, hexadecimal) &&
          parse_number(text, watch.offset, hexadecimal) && watch.offset % sizeof(u32) == 0;
 }
 
@@ -42,7 +36,7 @@ bool parse_sabotage(std::string_view text, Sabotage& sabotage) {
 
 bool parse_world_word(std::string_view word, Options& options) {
   word.remove_prefix(world_prefix.size());
-  const std::string_view key = take_word(word, '=');
+  const std::string_view key = take_until(word, '=');
   if (key == "hold_us") return parse_number(word, options.hold_us, 10);
   if (key == "watch") return parse_watch(word, options.watch);
   if (key == "sabotage") return parse_sabotage(word, options.sabotage);
@@ -59,7 +53,7 @@ void append(Options& options, std::string_view word) {
 Status parse_options(std::string_view line, Options& options, std::string_view& bad) {
   if (line.size() > max_command_line_bytes) return bad = line, Status(Code::Invalid);
   while (!line.empty()) {
-    const std::string_view word = take_word(line, ' ');
+    const std::string_view word = take_until(line, ' ');
     if (word.empty()) continue;
     if (word == "--") {
       options.vmm_line = line;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "holdfast/base/checked.hpp"
+
 namespace metal {
 namespace {
 
@@ -31,8 +33,16 @@ Tables tables;
 /// The image stands at its physical address.
 u64 entry_to(const Table& table) { return reinterpret_cast<u64>(table.data()) | present | writable; }
 
-bool has_ram(std::span<const MemoryRange> memory_map, const PhysRange& range) {
-  return std::ranges::any_of(memory_map, [&](const MemoryRange& part) { return part.range.overlaps(range); });
+u64& large_page(u64 address) { return tables.gibs[address / gib][address % gib / large_page_bytes]; }
+
+/// Boot is in the blackout: one pass over addresses, one over RAM.
+void fill_gibs(std::span<const MemoryRange> memory_map, u64 end) {
+  for (u64 at = 0; at < end; at += large_page_bytes) large_page(at) = at | present | writable | large | uncached;
+  for (const MemoryRange& part : memory_map) {
+    const u64 part_end = part.range.start.value + part.range.size_bytes;
+    for (u64 at = align_down(part.range.start.value, large_page_bytes); at < part_end; at += large_page_bytes)
+      large_page(at) &= ~uncached;
+  }
 }
 
 u32 direct_map_entry(u32 generation) { return first_direct_map_entry + generation % direct_map_places; }
@@ -47,10 +57,7 @@ std::byte* PageMap::direct_map(u32 generation) {
 void PageMap::install(std::span<const MemoryRange> memory_map, u32 generation) {
   const u64 end = memory_map.empty() ? 0 : memory_map.back().range.start.value + memory_map.back().range.size_bytes;
   const u64 used_gibs = std::min(std::max<u64>(4, (end + gib - 1) / gib), reach_bytes / gib);
-  for (u64 at = 0; at < used_gibs * gib; at += large_page_bytes) {
-    const bool is_ram = has_ram(memory_map, {PhysAddr(at), large_page_bytes});
-    tables.gibs[at / gib][at % gib / large_page_bytes] = at | present | writable | large | (is_ram ? 0 : uncached);
-  }
+  fill_gibs(memory_map, used_gibs * gib);
   for (u64 i = 0; i < used_gibs; ++i) tables.identity[i] = tables.direct[i] = entry_to(tables.gibs[i]);
   for (u64 page = 1; page < tables.first_pages.size(); ++page)
     tables.first_pages[page] = page * page_size_bytes | present | writable;

@@ -40,20 +40,19 @@ struct MapEntry {
   u32 reserved;
 };
 
-/// The loader's structures stand below 4 GiB, which is mapped.
 template <class T>
-Result<T> load(u64 address) {
-  if (address == 0 || address > 4 * gib - sizeof(T)) return Code::Invalid;
+Result<T> load(const LoaderMemory& memory, u64 address) {
+  if (address == 0 || address > memory.size_bytes - sizeof(T)) return Code::Invalid;
   T value;
-  std::memcpy(&value, reinterpret_cast<const void*>(address), sizeof value);
+  std::memcpy(&value, reinterpret_cast<const void*>(memory.base + address), sizeof value);
   return value;
 }
 
-Status read_command_line(u64 address, BootPage& page) {
+Status read_command_line(const LoaderMemory& memory, u64 address, BootPage& page) {
   page.command_line_bytes = 0;
   if (address == 0) return {};
   while (true) {
-    TRY_ASSIGN(const char c, load<char>(address + page.command_line_bytes));
+    TRY_ASSIGN(const char c, load<char>(memory, address + page.command_line_bytes));
     if (c == '\0') return {};
     if (page.command_line_bytes == page.command_line.size()) return Code::TooBig;
     page.command_line[page.command_line_bytes++] = c;
@@ -74,9 +73,9 @@ PhysRange usable_part(const MapEntry& entry) {
 
 /// Tables of the firmware are reserved pieces that follow RAM without a gap; other reserved pieces are no memory at
 /// all.
-Status add_firmware_tables(const StartInfo& info, MemoryMap<max_memory_ranges>& map) {
+Status add_firmware_tables(const LoaderMemory& memory, const StartInfo& info, MemoryMap<max_memory_ranges>& map) {
   for (u32 i = 0; i < info.memory_map_entries; ++i) {
-    TRY_ASSIGN(const MapEntry entry, load<MapEntry>(info.memory_map + i * sizeof(MapEntry)));
+    TRY_ASSIGN(const MapEntry entry, load<MapEntry>(memory, info.memory_map + i * sizeof(MapEntry)));
     if (entry.type == ram_type || entry.address < low_memory_bytes) continue;
     for (const MemoryRange& part : map.ranges())
       if (part.range.start.value + part.range.size_bytes == entry.address) {
@@ -87,30 +86,31 @@ Status add_firmware_tables(const StartInfo& info, MemoryMap<max_memory_ranges>& 
   return {};
 }
 
-Status read_memory_map(const StartInfo& info, MemoryMap<max_memory_ranges>& map) {
+Status read_memory_map(const LoaderMemory& memory, const StartInfo& info, MemoryMap<max_memory_ranges>& map) {
   constexpr u32 most_entries = 128;
   if (info.version < 1 || info.memory_map_entries > most_entries) return Code::Invalid;
   for (u32 i = 0; i < info.memory_map_entries; ++i) {
-    TRY_ASSIGN(const MapEntry entry, load<MapEntry>(info.memory_map + i * sizeof(MapEntry)));
+    TRY_ASSIGN(const MapEntry entry, load<MapEntry>(memory, info.memory_map + i * sizeof(MapEntry)));
     if (entry.type == ram_type) TRY(map.add(usable_part(entry), MemoryKind::Ram));
   }
-  TRY(add_firmware_tables(info, map));
+  TRY(add_firmware_tables(memory, info, map));
   return map.add({PhysAddr(0), low_memory_bytes}, MemoryKind::Reserved);
 }
 
 }  // namespace
 
-Status read_start_info(u64 start_info, PhysRange own_image, BootPage& page) {
-  TRY_ASSIGN(const StartInfo info, load<StartInfo>(start_info));
+Status read_start_info(const LoaderMemory& memory, u64 start_info, PhysRange own_image, BootPage& page) {
+  TRY_ASSIGN(const StartInfo info, load<StartInfo>(memory, start_info));
   if (info.magic != start_info_magic) return Code::Invalid;
-  TRY(read_command_line(info.command_line, page));
+  TRY(read_command_line(memory, info.command_line, page));
   page.rsdp = info.rsdp;
   MemoryMap<max_memory_ranges> map;
-  TRY(read_memory_map(info, map));
+  TRY(read_memory_map(memory, info, map));
   TRY(map.add(own_image, MemoryKind::Reserved));
   if (info.modules != 0) {
-    TRY_ASSIGN(const Module module, load<Module>(info.module_list));
-    if (module.address > 4 * gib || module.size_bytes > 4 * gib - module.address) return Code::Invalid;
+    TRY_ASSIGN(const Module module, load<Module>(memory, info.module_list));
+    if (module.address > memory.size_bytes || module.size_bytes > memory.size_bytes - module.address)
+      return Code::Invalid;
     page.module_start = module.address;
     page.module_bytes = module.size_bytes;
     const u64 start = align_down(module.address, page_size_bytes);

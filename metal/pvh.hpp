@@ -9,9 +9,16 @@
 
 namespace metal {
 
+/// The memory that addresses of the loader point into: address 0 stands at `base`, and nothing beyond `size_bytes` is
+/// read.
+struct LoaderMemory {
+  u64 base = 0;
+  u64 size_bytes = 0;
+};
+
 /// Fills memory map, command line, RSDP and module of @p page. The memory map is sorted and disjoint, and calls
 /// reserved: everything below 1 MiB, this image, the module, and firmware tables at the end of a piece of RAM. Errors:
 /// Invalid (not a start_info), TooBig (more ranges or a longer command line than there is room for).
-Status read_start_info(u64 start_info, PhysRange own_image, BootPage& page);
+Status read_start_info(const LoaderMemory& memory, u64 start_info, PhysRange own_image, BootPage& page);
 
 }  // namespace metal

@@ -20,7 +20,7 @@ LAYERS = "base abi hw memory pt kho luo iommu pci vtd memfd iommufd vfio kernel 
 # Folder -> prefixes it may include besides its own files and the standard library.
 OUTSIDE = {
     "sim": ("holdfast/base/", "holdfast/hw/"),
-    "vmm": ("uapi/", "holdfast/base/", "holdfast/hw/dma_engine", "holdfast/hw/pci/"),
+    "vmm": ("uapi/", "holdfast/base/", "holdfast/hw/"),
     "uapi": (),
 }
 

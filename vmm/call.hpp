@@ -13,6 +13,9 @@ class Calls {
 
   [[nodiscard]] Syscalls& system() { return x_system; }
   [[nodiscard]] bool failed() const { return x_error != 0; }
+  /// The first failure: a positive errno, and what was being done.
+  [[nodiscard]] i32 error() const { return x_error; }
+  [[nodiscard]] const char* step() const { return x_step; }
 
   /// Passes @p result through; a negative one is kept together with @p step. True when the call succeeded.
   bool check(i64 result, const char* step) {

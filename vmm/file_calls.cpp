@@ -40,23 +40,11 @@ bool create_memory(Calls& calls, const char* name, u64 size_bytes, i32& fd) {
 bool write_stamps(Calls& calls, i32 memory_fd, u64 file_bytes) {
   for (u64 page = 0; page < file_bytes / page_size_bytes; ++page) {
     const hw::dma_engine::Slot stamp = hw::dma_engine::stamp_content(page);
-    const i64 written = calls.system().pwrite(memory_fd, &stamp, sizeof stamp,
-                                              page * page_size_bytes + hw::dma_engine::stamp_offset);
+    const i64 written =
+        calls.system().pwrite(memory_fd, &stamp, sizeof stamp, page * page_size_bytes + hw::dma_engine::stamp_offset);
     if (!calls.check(written, "pwrite of a page stamp")) return false;
   }
   return true;
-}
-
-bool map_file(Calls& calls, i32 iommufd, u32 ioas_id, i32 memory_fd, u64 file_bytes, u64 iova) {
-  iommu_ioas_map_file map{};
-  map.size = sizeof map;
-  map.flags = static_cast<u32>(IOMMU_IOAS_MAP_FIXED_IOVA) | static_cast<u32>(IOMMU_IOAS_MAP_WRITEABLE) |
-              static_cast<u32>(IOMMU_IOAS_MAP_READABLE);
-  map.ioas_id = ioas_id;
-  map.fd = memory_fd;
-  map.length = file_bytes;
-  map.iova = iova;
-  return ioctl(calls, iommufd, IOMMU_IOAS_MAP_FILE, map, "IOMMU_IOAS_MAP_FILE");
 }
 
 bool alloc_ioas(Calls& calls, i32 iommufd, u32& id) {
@@ -65,6 +53,79 @@ bool alloc_ioas(Calls& calls, i32 iommufd, u32& id) {
   if (!ioctl(calls, iommufd, IOMMU_IOAS_ALLOC, alloc, "IOMMU_IOAS_ALLOC")) return false;
   id = alloc.out_ioas_id;
   return true;
+}
+
+bool forbid_huge_pages(Calls& calls, i32 iommufd, u32 ioas_id) {
+  iommu_option option{};
+  option.size = sizeof option;
+  option.option_id = IOMMU_OPTION_HUGE_PAGES;
+  option.op = IOMMU_OPTION_OP_SET;
+  option.object_id = ioas_id;
+  option.val64 = 0;
+  return ioctl(calls, iommufd, IOMMU_OPTION, option, "IOMMU_OPTION");
+}
+
+bool map_range(Calls& calls, i32 iommufd, u32 ioas_id, const Mapping& mapping) {
+  iommu_ioas_map_file map{};
+  map.size = sizeof map;
+  map.flags = static_cast<u32>(IOMMU_IOAS_MAP_FIXED_IOVA);
+  if (mapping.access != Access::Read) map.flags |= static_cast<u32>(IOMMU_IOAS_MAP_WRITEABLE);
+  if (mapping.access != Access::Write) map.flags |= static_cast<u32>(IOMMU_IOAS_MAP_READABLE);
+  map.ioas_id = ioas_id;
+  map.fd = mapping.fd;
+  map.start = mapping.offset;
+  map.length = mapping.length;
+  map.iova = mapping.iova;
+  return ioctl(calls, iommufd, IOMMU_IOAS_MAP_FILE, map, "IOMMU_IOAS_MAP_FILE");
+}
+
+bool map_file(Calls& calls, i32 iommufd, u32 ioas_id, i32 memory_fd, u64 file_bytes, u64 iova) {
+  const Mapping whole{.fd = memory_fd, .access = Access::ReadWrite, .offset = 0, .length = file_bytes, .iova = iova};
+  return map_range(calls, iommufd, ioas_id, whole);
+}
+
+bool alloc_hwpt(Calls& calls, i32 iommufd, u32 device_id, u32 ioas_id, u32& id) {
+  iommu_hwpt_alloc alloc{};
+  alloc.size = sizeof alloc;
+  alloc.dev_id = device_id;
+  alloc.pt_id = ioas_id;
+  if (!ioctl(calls, iommufd, IOMMU_HWPT_ALLOC, alloc, "IOMMU_HWPT_ALLOC")) return false;
+  id = alloc.out_hwpt_id;
+  return true;
+}
+
+bool mark_hwpt(Calls& calls, i32 iommufd, u32 hwpt_id, u64 token) {
+  iommu_hwpt_liveupdate_mark_preserve mark{};
+  mark.size = sizeof mark;
+  mark.hwpt_id = hwpt_id;
+  mark.hwpt_token = token;
+  return ioctl(calls, iommufd, IOMMU_HWPT_LIVEUPDATE_MARK_PRESERVE, mark, "IOMMU_HWPT_LIVEUPDATE_MARK_PRESERVE");
+}
+
+bool restore_hwpt(Calls& calls, i32 iommufd, u64 token, u32& id) {
+  iommu_hwpt_restore restore{};
+  restore.size = sizeof restore;
+  restore.hwpt_token = token;
+  if (!ioctl(calls, iommufd, IOMMU_HWPT_RESTORE, restore, "IOMMU_HWPT_RESTORE")) return false;
+  id = restore.out_hwpt_id;
+  return true;
+}
+
+bool compare_hwpts(Calls& calls, i32 iommufd, u32 old_id, u32 new_id) {
+  iommu_hwpt_compare compare{};
+  compare.size = sizeof compare;
+  compare.old_id = old_id;
+  compare.new_id = new_id;
+  if (!ioctl(calls, iommufd, IOMMU_HWPT_COMPARE, compare, "IOMMU_HWPT_COMPARE")) return false;
+  const bool equal = (compare.out_flags & static_cast<u32>(IOMMU_HWPT_COMPARE_EQUAL)) != 0;
+  return calls.check(equal ? 0 : -to_errno(Code::Mismatch), "comparison of the old with the new page table");
+}
+
+bool destroy_object(Calls& calls, i32 iommufd, u32 id) {
+  iommu_destroy destroy{};
+  destroy.size = sizeof destroy;
+  destroy.id = id;
+  return ioctl(calls, iommufd, IOMMU_DESTROY, destroy, "IOMMU_DESTROY");
 }
 
 }  // namespace vmm

@@ -1,6 +1,5 @@
 #include "vmm/guest.hpp"
 
-#include "uapi/holdfast/holdfast.h"
 #include "vmm/file_calls.hpp"
 
 namespace vmm {
@@ -18,15 +17,7 @@ struct State {
 /// A new IOAS with the memory file mapped over the whole window, once per file length.
 bool build_address_space(Calls& calls, const Options& options, Guest& guest) {
   if (!alloc_ioas(calls, guest.iommufd, guest.ioas_id)) return false;
-  if (options.leaves == LeafChoice::Only4K) {
-    iommu_option option{};
-    option.size = sizeof option;
-    option.option_id = IOMMU_OPTION_HUGE_PAGES;
-    option.op = IOMMU_OPTION_OP_SET;
-    option.object_id = guest.ioas_id;
-    option.val64 = 0;
-    if (!ioctl(calls, guest.iommufd, IOMMU_OPTION, option, "IOMMU_OPTION")) return false;
-  }
+  if (options.leaves == LeafChoice::Only4K && !forbid_huge_pages(calls, guest.iommufd, guest.ioas_id)) return false;
   for (u64 at = 0; at < options.mapped_bytes; at += options.file_bytes)
     if (!map_file(calls, guest.iommufd, guest.ioas_id, guest.memory_fd, options.file_bytes, window_iova + at))
       return false;
@@ -36,14 +27,8 @@ bool build_address_space(Calls& calls, const Options& options, Guest& guest) {
 /// One hardware page table per domain over guest.ioas_id.
 bool build_page_tables(Calls& calls, const Options& options, Guest& guest) {
   guest.hwpt_count = hwpt_count(options);
-  for (u32 i = 0; i < guest.hwpt_count; ++i) {
-    iommu_hwpt_alloc alloc{};
-    alloc.size = sizeof alloc;
-    alloc.dev_id = guest.device_ids[i];
-    alloc.pt_id = guest.ioas_id;
-    if (!ioctl(calls, guest.iommufd, IOMMU_HWPT_ALLOC, alloc, "IOMMU_HWPT_ALLOC")) return false;
-    guest.hwpt_ids[i] = alloc.out_hwpt_id;
-  }
+  for (u32 i = 0; i < guest.hwpt_count; ++i)
+    if (!alloc_hwpt(calls, guest.iommufd, guest.device_ids[i], guest.ioas_id, guest.hwpt_ids[i])) return false;
   return true;
 }
 
@@ -73,65 +58,18 @@ bool check_state(Calls& calls, const Options& options, Guest& guest) {
   return calls.check(same ? 0 : -to_errno(Code::Corrupt), "comparison of the VMM's state with its options");
 }
 
-bool preserve_file(Calls& calls, i32 session, i32 fd, u64 token, const char* step) {
-  liveupdate_session_preserve_fd preserve{};
-  preserve.size = sizeof preserve;
-  preserve.fd = fd;
-  preserve.token = token;
-  return ioctl(calls, session, LIVEUPDATE_SESSION_PRESERVE_FD, preserve, step);
-}
-
-bool retrieve_file(Calls& calls, i32 session, u64 token, i32& fd, const char* step) {
-  liveupdate_session_retrieve_fd retrieve{};
-  retrieve.size = sizeof retrieve;
-  retrieve.token = token;
-  if (!ioctl(calls, session, LIVEUPDATE_SESSION_RETRIEVE_FD, retrieve, step)) return false;
-  fd = retrieve.fd;
-  return true;
-}
-
-template <class T>
-void name_session(T& argument) {
-  argument.size = sizeof argument;
-  for (u64 i = 0; i < sizeof session_name; ++i) argument.name[i] = static_cast<u8>(session_name[i]);
-}
-
 bool mark_page_tables(Calls& calls, Guest& guest) {
-  for (u32 i = 0; i < guest.hwpt_count; ++i) {
-    iommu_hwpt_liveupdate_mark_preserve mark{};
-    mark.size = sizeof mark;
-    mark.hwpt_id = guest.hwpt_ids[i];
-    mark.hwpt_token = token::first_hwpt + i;
-    if (!ioctl(calls, guest.iommufd, IOMMU_HWPT_LIVEUPDATE_MARK_PRESERVE, mark, "IOMMU_HWPT_LIVEUPDATE_MARK_PRESERVE"))
-      return false;
-  }
+  for (u32 i = 0; i < guest.hwpt_count; ++i)
+    if (!mark_hwpt(calls, guest.iommufd, guest.hwpt_ids[i], token::first_hwpt + i)) return false;
   return true;
 }
 
 bool restore_and_compare(Calls& calls, Guest& guest) {
   for (u32 i = 0; i < guest.hwpt_count; ++i) {
-    iommu_hwpt_restore restore{};
-    restore.size = sizeof restore;
-    restore.hwpt_token = token::first_hwpt + i;
-    if (!ioctl(calls, guest.iommufd, IOMMU_HWPT_RESTORE, restore, "IOMMU_HWPT_RESTORE")) return false;
-    guest.old_hwpt_ids[i] = restore.out_hwpt_id;
-
-    iommu_hwpt_compare compare{};
-    compare.size = sizeof compare;
-    compare.old_id = guest.old_hwpt_ids[i];
-    compare.new_id = guest.hwpt_ids[i];
-    if (!ioctl(calls, guest.iommufd, IOMMU_HWPT_COMPARE, compare, "IOMMU_HWPT_COMPARE")) return false;
-    const bool equal = (compare.out_flags & static_cast<u32>(IOMMU_HWPT_COMPARE_EQUAL)) != 0;
-    if (!calls.check(equal ? 0 : -to_errno(Code::Mismatch), "comparison of the old with the new page table")) return false;
+    if (!restore_hwpt(calls, guest.iommufd, token::first_hwpt + i, guest.old_hwpt_ids[i])) return false;
+    if (!compare_hwpts(calls, guest.iommufd, guest.old_hwpt_ids[i], guest.hwpt_ids[i])) return false;
   }
   return true;
-}
-
-bool destroy_object(Calls& calls, i32 iommufd, u32 id) {
-  iommu_destroy destroy{};
-  destroy.size = sizeof destroy;
-  destroy.id = id;
-  return ioctl(calls, iommufd, IOMMU_DESTROY, destroy, "IOMMU_DESTROY");
 }
 
 }  // namespace
@@ -159,16 +97,10 @@ bool build_guest(Calls& calls, const Options& options, Guest& guest) {
 
 bool preserve_guest(Calls& calls, const Options& options, Guest& guest) {
   if (!mark_page_tables(calls, guest)) return false;
-  const i32 device = static_cast<i32>(calls.system().open("/dev/liveupdate"));
-  if (!calls.check(device, "open of /dev/liveupdate")) return false;
-  liveupdate_ioctl_create_session create{};
-  name_session(create);
-  const bool created = ioctl(calls, device, LIVEUPDATE_IOCTL_CREATE_SESSION, create, "LIVEUPDATE_IOCTL_CREATE_SESSION");
-  calls.system().close(device);
-  if (!created) return false;
-  guest.session_fd = create.fd;
+  if (!create_session(calls, session_name, guest.session_fd)) return false;
   // Memory before the address space that maps it, that before the devices attached through it.
-  if (!preserve_file(calls, guest.session_fd, guest.state_fd, token::state, "preserve of the VMM's state")) return false;
+  if (!preserve_file(calls, guest.session_fd, guest.state_fd, token::state, "preserve of the VMM's state"))
+    return false;
   if (!preserve_file(calls, guest.session_fd, guest.memory_fd, token::memory, "preserve of guest memory")) return false;
   if (!preserve_file(calls, guest.session_fd, guest.iommufd, token::iommufd, "preserve of the iommufd")) return false;
   for (u32 i = 0; i < options.devices; ++i)
@@ -178,18 +110,10 @@ bool preserve_guest(Calls& calls, const Options& options, Guest& guest) {
 }
 
 bool retrieve_guest(Calls& calls, const Options& options, Guest& guest, Presence& found) {
-  found = Presence::Absent;
-  const i32 device = static_cast<i32>(calls.system().open("/dev/liveupdate"));
-  if (!calls.check(device, "open of /dev/liveupdate")) return false;
-  liveupdate_ioctl_retrieve_session retrieve{};
-  name_session(retrieve);
-  const i64 answer = calls.system().ioctl(device, LIVEUPDATE_IOCTL_RETRIEVE_SESSION, &retrieve);
-  calls.system().close(device);
-  if (answer == -to_errno(Code::NotFound)) return true;
-  if (!calls.check(answer, "LIVEUPDATE_IOCTL_RETRIEVE_SESSION")) return false;
-  found = Presence::Present;
-  guest.session_fd = retrieve.fd;
-  if (!retrieve_file(calls, guest.session_fd, token::state, guest.state_fd, "retrieve of the VMM's state")) return false;
+  if (!retrieve_session(calls, session_name, guest.session_fd, found)) return false;
+  if (found == Presence::Absent) return true;
+  if (!retrieve_file(calls, guest.session_fd, token::state, guest.state_fd, "retrieve of the VMM's state"))
+    return false;
   if (!check_state(calls, options, guest)) return false;
   if (!retrieve_file(calls, guest.session_fd, token::memory, guest.memory_fd, "retrieve of guest memory")) return false;
   if (!retrieve_file(calls, guest.session_fd, token::iommufd, guest.iommufd, "retrieve of the iommufd")) return false;
@@ -210,13 +134,6 @@ bool replace_domains(Calls& calls, const Options& options, Guest& guest) {
   return true;
 }
 
-bool finish_session(Calls& calls, Guest& guest) {
-  liveupdate_session_finish finish{};
-  finish.size = sizeof finish;
-  if (!ioctl(calls, guest.session_fd, LIVEUPDATE_SESSION_FINISH, finish, "LIVEUPDATE_SESSION_FINISH")) return false;
-  const i64 closed = calls.system().close(guest.session_fd);
-  guest.session_fd = -1;
-  return calls.check(closed, "close of the session");
-}
+bool finish_session(Calls& calls, Guest& guest) { return finish_session(calls, guest.session_fd); }
 
 }  // namespace vmm

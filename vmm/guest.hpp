@@ -2,6 +2,7 @@
 #pragma once
 
 #include "vmm/dma_engine_driver.hpp"
+#include "vmm/session_calls.hpp"
 
 namespace vmm {
 
@@ -50,7 +51,6 @@ bool build_guest(Calls& calls, const Options& options, Guest& guest);
 /// Marks the hardware page tables and puts everything into a named session.
 bool preserve_guest(Calls& calls, const Options& options, Guest& guest);
 /// Later generations: everything back by name and token. @p found says whether the session was there.
-enum class Presence : u32 { Absent, Present };
 bool retrieve_guest(Calls& calls, const Options& options, Guest& guest, Presence& found);
 /// New address space and page tables while the old ones translate; compared; swapped in under the running devices.
 bool replace_domains(Calls& calls, const Options& options, Guest& guest);

@@ -30,6 +30,7 @@ Kernel::Kernel(World& world, const BootInfo& boot)
 Status Kernel::boot() {
   x_memory.touches.running = x_boot.is_live();
   x_world.phase(Phase::BootEntry, x_memory.touches.counts);
+  if (!x_options.ok()) log(LogLevel::Error, "kernel: the command line has a word or a value that is not known");
   TRY(x_options);
   open_incoming_map();
   TRY(place_scratch());
@@ -99,9 +100,12 @@ Result<vtd::BusRange> Kernel::Bridges::buses_below(u16 segment, SourceId bridge)
 }
 
 Status Kernel::find_units() {
-  TRY_ASSIGN(const auto table, pci::find_acpi_table(x_memory.map, x_boot.rsdp, hw::acpi::dmar_signature));
+  const auto table = pci::find_acpi_table(x_memory.map, x_boot.rsdp, hw::acpi::dmar_signature);
+  if (table.code() == Code::NotFound)
+    log(LogLevel::Error, "kernel: the firmware reports no remapping unit (no DMAR table): there is no IOMMU, or it is off");
+  if (!table.ok()) return table.code();
   Bridges bridges(x_config);
-  TRY_ASSIGN(const vtd::Dmar* dmar, vtd::Dmar::open(table, bridges, x_memory.map, *x_early));
+  TRY_ASSIGN(const vtd::Dmar* dmar, vtd::Dmar::open(*table, bridges, x_memory.map, *x_early));
   for (const vtd::DmarUnit& description : dmar->units()) {
     auto unit =
         vtd::VtdUnit::create(x_world, x_memory.map, x_memory.touches, *x_early, *dmar, description, x_options->mode);

@@ -1,5 +1,7 @@
 #include "holdfast/kernel/options.hpp"
 
+#include "holdfast/base/words.hpp"
+
 namespace holdfast::kernel {
 namespace {
 
@@ -8,21 +10,11 @@ struct Word {
   std::string_view value;
 };
 
-/// std::string_view::substr() can throw, which a freestanding library has no use for.
-std::string_view take_until(std::string_view& rest, char separator) {
-  u64 length = 0;
-  while (length < rest.size() && rest[length] != separator) ++length;
-  const std::string_view taken(rest.data(), length);
-  rest.remove_prefix(length);
-  return taken;
-}
-
 Word next_word(std::string_view& line) {
   while (!line.empty() && line.front() == ' ') line.remove_prefix(1);
   std::string_view word = take_until(line, ' ');
-  Word result{.key = take_until(word, '='), .value = {}};
-  if (!word.empty()) result.value = std::string_view(word.data() + 1, word.size() - 1);
-  return result;
+  const std::string_view key = take_until(word, '=');
+  return {.key = key, .value = word};
 }
 
 template <class T>
