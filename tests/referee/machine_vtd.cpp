@@ -30,7 +30,7 @@ std::vector<std::string> pc_with(const char* iommu) {
 
 class VtdMachine : public Machine {
  public:
-  VtdMachine(const QemuBinary& binary, const char* iommu)
+  VtdMachine(const qemu::Binary& binary, const char* iommu)
       : Machine(binary, SharedRam(PhysAddr(0)), pc_with(iommu), halting_firmware()) {
     PortConfig config(qtest(), Edu::device);
     find_edu(config, pc_edu_bar);
@@ -135,7 +135,7 @@ class SecondStageMachine : public VtdMachine {
 
 class LegacyMachine final : public SecondStageMachine {
  public:
-  explicit LegacyMachine(const QemuBinary& binary) : SecondStageMachine(binary, "intel-iommu,aw-bits=48") {
+  explicit LegacyMachine(const qemu::Binary& binary) : SecondStageMachine(binary, "intel-iommu,aw-bits=48") {
     ram().store(root_table(), context_table().value | 1);
     switch_on(0);
   }
@@ -154,7 +154,7 @@ class LegacyMachine final : public SecondStageMachine {
 
 class ScalableMachine final : public SecondStageMachine {
  public:
-  explicit ScalableMachine(const QemuBinary& binary)
+  explicit ScalableMachine(const qemu::Binary& binary)
       : SecondStageMachine(binary, "intel-iommu,aw-bits=48,x-scalable-mode=on") {
     prepare_scalable();
   }
@@ -174,7 +174,7 @@ class ScalableMachine final : public SecondStageMachine {
 
 class FirstStageMachine final : public VtdMachine {
  public:
-  explicit FirstStageMachine(const QemuBinary& binary)
+  explicit FirstStageMachine(const qemu::Binary& binary)
       : VtdMachine(binary, "intel-iommu,aw-bits=48,x-scalable-mode=on,x-flts=on") {
     prepare_scalable();
   }
@@ -203,11 +203,13 @@ class FirstStageMachine final : public VtdMachine {
 
 }  // namespace
 
-std::unique_ptr<Machine> start_vtd_legacy(const QemuBinary& binary) { return std::make_unique<LegacyMachine>(binary); }
-std::unique_ptr<Machine> start_vtd_first_stage(const QemuBinary& binary) {
+std::unique_ptr<Machine> start_vtd_legacy(const qemu::Binary& binary) {
+  return std::make_unique<LegacyMachine>(binary);
+}
+std::unique_ptr<Machine> start_vtd_first_stage(const qemu::Binary& binary) {
   return std::make_unique<FirstStageMachine>(binary);
 }
-std::unique_ptr<Machine> start_vtd_scalable(const QemuBinary& binary) {
+std::unique_ptr<Machine> start_vtd_scalable(const qemu::Binary& binary) {
   return std::make_unique<ScalableMachine>(binary);
 }
 

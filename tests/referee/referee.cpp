@@ -43,7 +43,7 @@ std::vector<Contest> start_machines(const Options& options) {
   std::vector<Contest> contests;
   for (const MachineKind& kind : machine_kinds()) {
     if (!options.machines.empty() && std::ranges::find(options.machines, kind.name) == options.machines.end()) continue;
-    const auto binary = find_qemu(kind.release, kind.target);
+    const auto binary = qemu::find_binary(kind.release, kind.target);
     if (!binary) {
       fmt::print(stderr, "skipped: {}: QEMU {} is not there\n", kind.name, static_cast<unsigned>(kind.release));
       continue;

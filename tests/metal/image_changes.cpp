@@ -1,0 +1,93 @@
+// See image_changes.hpp.
+#include "tests/metal/image_changes.hpp"
+
+#include <elf.h>
+
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+#include "holdfast/base/types.hpp"
+#include "host/run_error.hpp"
+
+namespace metal_test {
+namespace {
+
+using namespace holdfast;  // NOLINT: a test of the library
+
+std::string read_image(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  std::string image = bytes.str();
+  if (image.size() < sizeof(Elf64_Ehdr) || !image.starts_with(ELFMAG) || image[EI_CLASS] != ELFCLASS64)
+    throw host::RunError(host::ExitCode::InputMissing, "no ELF64 image: " + path.string());
+  return image;
+}
+
+void write_image(const std::filesystem::path& path, std::string_view image) {
+  std::ofstream file(path, std::ios::binary);
+  file << image;
+  if (!file.flush()) throw host::RunError(host::ExitCode::InputMissing, "cannot write " + path.string());
+}
+
+struct Descriptor {
+  std::size_t start = 0;
+  std::size_t size = 0;
+};
+
+/// Of the note "Holdfast": Elf64_Nhdr, the name padded to 12 bytes, the descriptor (System V ABI, Note Section).
+Descriptor find_descriptor(std::string_view image) {
+  const std::string name("Holdfast\0\0\0\0", 12);
+  for (auto at = image.find(name); at != std::string_view::npos; at = image.find(name, at + 1)) {
+    Elf64_Nhdr header;
+    if (at < sizeof header) continue;
+    std::memcpy(&header, image.data() + at - sizeof header, sizeof header);
+    const std::size_t start = at + name.size();
+    if (header.n_namesz == 9 && header.n_type == 1 && header.n_descsz <= image.size() - start)
+      return {start, header.n_descsz};
+  }
+  throw host::RunError(host::ExitCode::Internal, "the image has no note \"Holdfast\"");
+}
+
+}  // namespace
+
+void copy_without_layout(const std::filesystem::path& image, const std::filesystem::path& to, std::string_view layout) {
+  std::string bytes = read_image(image);
+  const auto [start, size] = find_descriptor(bytes);
+  // One of its NUL-terminated strings. The one before it, or the note's name, ends right before.
+  const auto at = bytes.find('\0' + std::string(layout) + '\0', start - 1);
+  if (at == std::string::npos || at + layout.size() + 2 > start + size)
+    throw host::RunError(host::ExitCode::Internal, "the note of the image does not name " + std::string(layout));
+  bytes[at + 1] = static_cast<char>(bytes[at + 1] ^ 0x20);
+  write_image(to, bytes);
+}
+
+void copy_too_large(const std::filesystem::path& image, const std::filesystem::path& to) {
+  std::string bytes = read_image(image);
+  Elf64_Ehdr header;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  bool found = false;
+  for (unsigned i = header.e_phnum; i-- > 0 && !found;) {
+    const u64 at = header.e_phoff + u64{i} * header.e_phentsize;
+    Elf64_Phdr segment;
+    if (at + sizeof segment > bytes.size()) break;
+    std::memcpy(&segment, bytes.data() + at, sizeof segment);
+    if (segment.p_type != PT_LOAD) continue;
+    segment.p_memsz = u64{1} << 30;
+    std::memcpy(bytes.data() + at, &segment, sizeof segment);
+    found = true;
+  }
+  if (!found) throw host::RunError(host::ExitCode::Internal, "the image has no segment to load");
+  write_image(to, bytes);
+}
+
+void copy_cut_off(const std::filesystem::path& image, const std::filesystem::path& to) {
+  const std::string bytes = read_image(image);
+  write_image(to, std::string_view(bytes).substr(0, bytes.size() / 2));
+}
+
+void write_text_in_place_of_image(const std::filesystem::path& to) { write_image(to, std::string(4096, 'x')); }
+
+}  // namespace metal_test
