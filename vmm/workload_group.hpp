@@ -49,7 +49,7 @@ class WorkloadGroup {
 
  private:
   /// A device that makes no progress for so long makes none any more.
-  static constexpr u64 patience_ns = 5'000'000'000;
+  static constexpr u64 patience_ns = 10'000'000'000;
   /// One value for each assignment.
   using Counts = std::array<u64, workload_kinds>;
   struct Progress {
