@@ -11,7 +11,7 @@
 namespace holdfast::kernel {
 
 struct Options {
-  vtd::Mode mode = vtd::Mode::Scalable;        // mode=scalable|legacy; legacy is used where the unit cannot do better
+  vtd::Mode mode = vtd::Mode::Scalable;        // mode=scalable|legacy, of units that do not translate yet
   u32 rid_pasid = 0;                           // rid_pasid=N: RID_PASID of new context entries; 0 where mode=legacy
   luo::Policy policy = luo::Policy::Holdfast;  // policy=holdfast|linux
   TableMode tables = TableMode::Arena;         // tables=arena|page

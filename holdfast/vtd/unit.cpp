@@ -1,6 +1,7 @@
 #include "holdfast/vtd/unit.hpp"
 
 #include <new>
+#include <utility>
 
 #include "holdfast/vtd/early_array.hpp"
 #include "holdfast/vtd/faults.hpp"
@@ -12,6 +13,15 @@ namespace {
 using namespace hw::vtd;  // NOLINT: the registers' own names
 
 bool has_scalable_second_stage(Ecap ecap) { return ecap.get<ecap::Smts>() != 0 && ecap.get<ecap::Ssts>() != 0; }
+
+/// The mode that hardware runs in, if it translates already; nothing if it does not, or in no mode that is known.
+std::optional<Mode> mode_in_use(const UnitRegisters& registers) {
+  if (registers.status().get<gsts::Tes>() == 0) return std::nullopt;
+  const auto found = static_cast<Ttm>(registers.read<Rtaddr>(rtaddr_offset).get<rtaddr::Ttm>());
+  if (found == Ttm::Legacy) return Mode::Legacy;
+  if (found == Ttm::Scalable) return Mode::Scalable;
+  return std::nullopt;
+}
 
 InvalidationQueue::Width queue_width(Ecap ecap) {
   return ecap.get<ecap::Smts>() != 0 ? InvalidationQueue::Width::Bits256 : InvalidationQueue::Width::Bits128;
@@ -61,6 +71,11 @@ Result<VtdUnit*> VtdUnit::create(World& world, const DirectMap& map, TouchMeter&
 
   UnitOptions options = wanted;
   if (!has_scalable_second_stage(ecap)) options.mode = Mode::Legacy;
+  if (const auto in_use = mode_in_use(registers); in_use && *in_use != options.mode) {
+    options.mode = *in_use;
+    LogLine line = unit_line(description.register_base);
+    world.log(LogLevel::Warning, line.text("translation is on in the other mode, which is kept").view());
+  }
   if (options.rid_pasid != 0 && ecap.get<ecap::Rps>() == 0) {
     options.rid_pasid = 0;
     LogLine line = unit_line(description.register_base);
@@ -114,13 +129,24 @@ Status VtdUnit::commit_writes() {
   return x_registers.flush_write_buffer();
 }
 
-Status VtdUnit::forget_everything() {
-  std::array<Descriptor, 3> batch{context_cache_global()};
-  u64 count = 1;
-  if (x_tables.mode() == Mode::Scalable) batch[count++] = pasid_cache_global();
-  batch[count++] = iotlb_global(draining());
+Status VtdUnit::forget(std::span<const Descriptor> batch) {
+  const bool owed = std::exchange(x_owes_forgetting, true);
   TRY(commit_writes());
-  return x_queue.run({batch.data(), count});
+  if (owed) {
+    std::array<Descriptor, 3> everything{context_cache_global()};
+    u64 count = 1;
+    if (x_tables.mode() == Mode::Scalable) everything[count++] = pasid_cache_global();
+    everything[count++] = iotlb_global(draining());
+    TRY(x_queue.run({everything.data(), count}));
+  }
+  if (!batch.empty()) TRY(x_queue.run(batch));
+  x_owes_forgetting = false;
+  return {};
+}
+
+Status VtdUnit::forget_everything() {
+  x_owes_forgetting = true;
+  return forget({});
 }
 
 /// What was cached of the translation entry of @p device while its tag was @p did.
@@ -128,8 +154,7 @@ Status VtdUnit::forget_entry(SourceId device, DomainId did, u32 rid_pasid) {
   const bool legacy = x_tables.mode() == Mode::Legacy;
   const std::array<Descriptor, 2> batch{legacy ? context_cache_device(did, device) : pasid_cache_pasid(did, rid_pasid),
                                         iotlb_domain(draining(), did)};
-  TRY(commit_writes());
-  return x_queue.run(batch);
+  return forget(batch);
 }
 
 void VtdUnit::mask_events() {
@@ -149,20 +174,18 @@ Status VtdUnit::invalidate(DomainId did, const pt::Gather& gather) {
     const Iova start(range.start.value >> (page_lg2 + mask) << (page_lg2 + mask));
     batch[count++] = iotlb_pages(draining(), did, start, mask, change);
   }
-  TRY(commit_writes());
-  return x_queue.run({batch.data(), count});
+  return forget({batch.data(), count});
 }
 
 Status VtdUnit::invalidate_domain(DomainId did) {
   const std::array<Descriptor, 1> batch{iotlb_domain(draining(), did)};
-  TRY(commit_writes());
-  return x_queue.run(batch);
+  return forget(batch);
 }
 
 Status VtdUnit::check_alive() {
   // A root that is not kept would be overwritten by the next kernel while hardware reads it.
   if (x_registers.status().get<gsts::Tes>() == 0 || !x_keeps_root) return Code::Io;
-  return x_queue.run({});
+  return x_owes_forgetting ? forget({}) : x_queue.run({});
 }
 
 u32 VtdUnit::drain_faults() { return vtd::drain_faults(*x_world, x_registers, x_cap); }
