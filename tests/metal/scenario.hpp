@@ -77,13 +77,18 @@ struct NetPlan {
 /// Serial logs of runs that count time in instructions.
 [[nodiscard]] Outcome run_hda(const Bench& bench);
 
+/// What became of a device's guest program.
+enum class Fate : u8 { GoesOn, Lost, Failed };
+
 /// A control: something is broken on purpose before the jump, and must be seen.
 struct Control {
-  const char* word;              // of metal.sabotage
-  std::vector<Status> statuses;  // how the run may end
-  const char* said;              // in the kernel's log; empty: nothing in particular
-  bool faults;                   // whether the unit refuses requests
-  u64 enables;                   // writes that switch translation on or off
+  const char* word;  // of metal.sabotage
+  Status status;     // how the run ends
+  Fate victim;       // the network card
+  Fate neighbour;    // the sound card
+  const char* said;  // in the kernel's log; empty: nothing in particular
+  bool faults;       // whether the unit refuses requests
+  u64 enables = 1;   // writes that switch translation on or off
 };
 [[nodiscard]] const std::vector<Control>& controls();
 [[nodiscard]] Outcome run_control(const Bench& bench, const Control& control);

@@ -92,6 +92,7 @@ TEST(IommuTrace, IsCountedByEvent) {
   EXPECT_EQ(counts.enables, 2u);
   EXPECT_EQ(counts.roots, 1u);
   EXPECT_EQ(counts.faults, 2u);
+  EXPECT_EQ(counts.faults_of, (std::map<u16, u64>{{0x20, 1}, {0x28, 1}}));
   ASSERT_EQ(counts.first_faults.size(), 2u);
   EXPECT_NE(counts.first_faults[0].find("sid 0x20"), std::string::npos);
   EXPECT_THROW((void)read_trace("/nonexistent/trace"), host::RunError);
