@@ -5,20 +5,12 @@
 
 #include <functional>
 
+#include "tests/metal/bench.hpp"
 #include "tests/metal/feeder.hpp"
 #include "tests/metal/jump_watch.hpp"
 #include "tests/metal/updates.hpp"
 
 namespace metal_test {
-
-/// What all scenarios of one call run on.
-struct Bench {
-  qemu::Binary binary;
-  unsigned release = 0;         // of QEMU: 7, 10
-  std::filesystem::path image;  // holdfast-metal
-  std::filesystem::path logs;   // one folder below it for each run
-  bool keeps_memory = false;    // RAM at the end of each run stays, too
-};
 
 struct Scenario {
   const char* name;
@@ -65,7 +57,7 @@ struct NetPlan {
   u64 rate = 5'000;
   u64 jumps = 3;
   u64 settle_ms = 500;
-  u64 hold_us = 60'000;
+  u64 hold_us = 200'000;
   u64 replacements = 0;  // of every table, in each generation that has one
   std::chrono::seconds time_limit{90};
 };
