@@ -51,6 +51,23 @@ Descriptor find_descriptor(std::string_view image) {
   throw host::RunError(host::ExitCode::Internal, "the image has no note \"Holdfast\"");
 }
 
+struct LoadedSegment {
+  std::size_t at = 0;  // of its header
+  Elf64_Phdr header{};
+};
+
+LoadedSegment find_last_segment(std::string_view image) {
+  Elf64_Ehdr header;
+  std::memcpy(&header, image.data(), sizeof header);
+  for (unsigned i = header.e_phnum; i-- > 0;) {
+    LoadedSegment segment{.at = header.e_phoff + std::size_t{i} * header.e_phentsize};
+    if (segment.at + sizeof segment.header > image.size()) continue;
+    std::memcpy(&segment.header, image.data() + segment.at, sizeof segment.header);
+    if (segment.header.p_type == PT_LOAD) return segment;
+  }
+  throw host::RunError(host::ExitCode::Internal, "the image has no segment to load");
+}
+
 }  // namespace
 
 void copy_without_layout(const std::filesystem::path& image, const std::filesystem::path& to, std::string_view layout) {
@@ -66,26 +83,16 @@ void copy_without_layout(const std::filesystem::path& image, const std::filesyst
 
 void copy_too_large(const std::filesystem::path& image, const std::filesystem::path& to) {
   std::string bytes = read_image(image);
-  Elf64_Ehdr header;
-  std::memcpy(&header, bytes.data(), sizeof header);
-  bool found = false;
-  for (unsigned i = header.e_phnum; i-- > 0 && !found;) {
-    const u64 at = header.e_phoff + u64{i} * header.e_phentsize;
-    Elf64_Phdr segment;
-    if (at + sizeof segment > bytes.size()) break;
-    std::memcpy(&segment, bytes.data() + at, sizeof segment);
-    if (segment.p_type != PT_LOAD) continue;
-    segment.p_memsz = u64{1} << 30;
-    std::memcpy(bytes.data() + at, &segment, sizeof segment);
-    found = true;
-  }
-  if (!found) throw host::RunError(host::ExitCode::Internal, "the image has no segment to load");
+  LoadedSegment segment = find_last_segment(bytes);
+  segment.header.p_memsz = u64{1} << 30;
+  std::memcpy(bytes.data() + segment.at, &segment.header, sizeof segment.header);
   write_image(to, bytes);
 }
 
 void copy_cut_off(const std::filesystem::path& image, const std::filesystem::path& to) {
   const std::string bytes = read_image(image);
-  write_image(to, std::string_view(bytes).substr(0, bytes.size() / 2));
+  const Elf64_Phdr segment = find_last_segment(bytes).header;
+  write_image(to, std::string_view(bytes).substr(0, segment.p_offset + segment.p_filesz / 2));
 }
 
 void write_text_in_place_of_image(const std::filesystem::path& to) { write_image(to, std::string(4096, 'x')); }

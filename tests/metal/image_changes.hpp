@@ -12,7 +12,7 @@ namespace metal_test {
 void copy_without_layout(const std::filesystem::path& image, const std::filesystem::path& to, std::string_view layout);
 /// Its last segment wants a GiB of memory.
 void copy_too_large(const std::filesystem::path& image, const std::filesystem::path& to);
-/// It ends in the middle.
+/// It ends in the middle of what is to be loaded.
 void copy_cut_off(const std::filesystem::path& image, const std::filesystem::path& to);
 /// It is no program at all.
 void write_text_in_place_of_image(const std::filesystem::path& to);

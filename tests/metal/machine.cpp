@@ -62,7 +62,7 @@ std::vector<std::string> Machine::arguments(int qmp) const {
   add({"-device", "isa-debug-exit,iobase=0xf4,iosize=4"});
   if (!x_setup.iommu.empty()) add({"-device", x_setup.iommu});
   if (x_setup.time == Time::Instructions)
-    add({"-icount", "shift=" + std::to_string(icount_shift), "-rtc", "base=2026-01-01,clock=vm"});
+    add({"-icount", "shift=" + std::to_string(icount_shift) + ",sleep=off", "-rtc", "base=2026-01-01,clock=vm"});
   const std::string next = x_setup.next_image.empty() ? x_setup.image : x_setup.next_image;
   add({"-kernel", x_setup.image});
   if (x_setup.next == NextImage::Module) add({"-initrd", next});

@@ -17,44 +17,9 @@ namespace {
 
 struct Options {
   std::vector<std::string> names;
-  std::vector<unsigned> releases;
-  std::string binary;
-  std::string image = HOLDFAST_METAL_IMAGE;
-  std::string logs = HOLDFAST_METAL_LOGS;
-  bool keep = false;
+  BenchChoice benches{.binary = {}, .releases = {}, .image = HOLDFAST_METAL_IMAGE, .logs = HOLDFAST_METAL_LOGS};
   bool list = false;
 };
-
-constexpr unsigned oldest_release = 7;  // the first with a datagram wire for its network card
-
-std::vector<Bench> benches_of(const Options& options) {
-  std::vector<Bench> benches;
-  const auto add = [&](const qemu::Binary& binary, unsigned release) {
-    benches.push_back({binary, release, options.image, options.logs, options.keep});
-  };
-  if (!options.binary.empty()) {
-    const qemu::Binary binary{options.binary, {}, {}};
-    const auto release = qemu::major_version(binary);
-    if (!release) throw host::RunError(host::ExitCode::InputMissing, options.binary + " is no QEMU that runs");
-    if (*release < oldest_release)
-      throw host::RunError(host::ExitCode::InputMissing,
-                           fmt::format("{} is QEMU {}, which is too old", options.binary, *release), {},
-                           fmt::format("QEMU {} or newer is needed (Debian 12: qemu-system-x86)", oldest_release));
-    add(binary, *release);
-    return benches;
-  }
-  const std::vector<unsigned> wanted = options.releases.empty() ? std::vector<unsigned>{7, 10} : options.releases;
-  for (const unsigned release : wanted) {
-    if (const auto binary = qemu::find_binary(static_cast<qemu::Release>(release), qemu::Target::X86))
-      add(*binary, release);
-    else
-      fmt::print(stderr, "metal: QEMU {} is not there: skipped\n", release);
-  }
-  if (benches.empty())
-    throw host::RunError(host::ExitCode::InputMissing, "there is no QEMU to run on", {},
-                         "Debian 12: apt-get install qemu-system-x86; QEMU 10: tools/fetch_qemu10.py");
-  return benches;
-}
 
 std::vector<Scenario> chosen(const Options& options) {
   std::vector<Scenario> some;
@@ -73,11 +38,8 @@ int run(const Options& options) {
     return 0;
   }
   const std::vector<Scenario> some = chosen(options);
-  if (!std::filesystem::exists(options.image))
-    throw host::RunError(host::ExitCode::InputMissing, "there is no kernel image " + options.image, {},
-                         "./dev metal builds it");
   std::vector<Outcome> outcomes;
-  for (const Bench& bench : benches_of(options)) {
+  for (const Bench& bench : benches_of(options.benches)) {
     for (const Scenario& scenario : some) {
       fmt::print(stderr, "metal: {} on QEMU {}\n", scenario.name, bench.release);
       for (Outcome& outcome : scenario.run(bench)) outcomes.push_back(std::move(outcome));
@@ -94,12 +56,12 @@ int main(int argc, char** argv) {
   metal_test::Options options;
   CLI::App app{"Live update of bare-metal kernels under QEMU, watched from outside."};
   app.add_option("scenario", options.names, "which; all of them otherwise");
-  app.add_option("--qemu", options.releases, "only this release: 7 or 10 (may be given again)")
+  app.add_option("--qemu", options.benches.releases, "only this release: 7 or 10 (may be given again)")
       ->check(CLI::IsMember({7u, 10u}));
-  app.add_option("--qemu-binary", options.binary, "this qemu-system-x86_64");
-  app.add_option("--image", options.image, "this kernel image");
-  app.add_option("--logs", options.logs, "where logs and traces go");
-  app.add_flag("--keep", options.keep, "keep guest RAM as it was at the end of each run, too");
+  app.add_option("--qemu-binary", options.benches.binary, "this qemu-system-x86_64");
+  app.add_option("--image", options.benches.image, "this kernel image");
+  app.add_option("--logs", options.benches.logs, "where logs and traces go");
+  app.add_flag("--keep", options.benches.keeps_memory, "keep guest RAM as it was at the end of each run, too");
   app.add_flag("--list", options.list, "name the scenarios");
   try {
     app.parse(argc, argv);

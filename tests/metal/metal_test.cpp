@@ -34,8 +34,8 @@ NetPlan short_plan(const std::string& mode) {
   plan.frames = 2'000;
   plan.rate = 4'000;
   plan.jumps = 2;
-  plan.settle_ms = 50;
-  plan.hold_us = 40'000;
+  plan.settle_ms = 0;
+  plan.hold_us = 150'000;
   return plan;
 }
 

@@ -5,20 +5,12 @@
 
 #include <functional>
 
+#include "tests/metal/bench.hpp"
 #include "tests/metal/feeder.hpp"
 #include "tests/metal/jump_watch.hpp"
 #include "tests/metal/updates.hpp"
 
 namespace metal_test {
-
-/// What all scenarios of one call run on.
-struct Bench {
-  qemu::Binary binary;
-  unsigned release = 0;         // of QEMU: 7, 10
-  std::filesystem::path image;  // holdfast-metal
-  std::filesystem::path logs;   // one folder below it for each run
-  bool keeps_memory = false;    // RAM at the end of each run stays, too
-};
 
 struct Scenario {
   const char* name;
@@ -65,7 +57,7 @@ struct NetPlan {
   u64 rate = 5'000;
   u64 jumps = 3;
   u64 settle_ms = 500;
-  u64 hold_us = 60'000;
+  u64 hold_us = 200'000;
   u64 replacements = 0;  // of every table, in each generation that has one
   std::chrono::seconds time_limit{90};
 };
@@ -77,13 +69,18 @@ struct NetPlan {
 /// Serial logs of runs that count time in instructions.
 [[nodiscard]] Outcome run_hda(const Bench& bench);
 
+/// What became of a device's guest program.
+enum class Fate : u8 { GoesOn, Lost, Failed };
+
 /// A control: something is broken on purpose before the jump, and must be seen.
 struct Control {
-  const char* word;              // of metal.sabotage
-  std::vector<Status> statuses;  // how the run may end
-  const char* said;              // in the kernel's log; empty: nothing in particular
-  bool faults;                   // whether the unit refuses requests
-  u64 enables;                   // writes that switch translation on or off
+  const char* word;  // of metal.sabotage
+  Status status;     // how the run ends
+  Fate victim;       // the network card
+  Fate neighbour;    // the sound card
+  const char* said;  // in the kernel's log; empty: nothing in particular
+  bool faults;       // whether the unit refuses requests
+  u64 enables = 1;   // writes that switch translation on or off
 };
 [[nodiscard]] const std::vector<Control>& controls();
 [[nodiscard]] Outcome run_control(const Bench& bench, const Control& control);

@@ -1,6 +1,7 @@
 // See trace.hpp.
 #include "tests/metal/trace.hpp"
 
+#include <charconv>
 #include <fstream>
 #include <sstream>
 
@@ -18,6 +19,16 @@ std::string_view event_of(std::string_view line) {
   return colon == std::string_view::npos ? head : head.substr(colon + 1);
 }
 
+/// "... sid 0x20 ..."; 0, which is the host bridge and never asks, when there is none.
+u16 source_of(std::string_view line) {
+  constexpr std::string_view before = "sid 0x";
+  const auto at = line.find(before);
+  u16 source = 0;
+  if (at != std::string_view::npos)
+    std::from_chars(line.data() + at + before.size(), line.data() + line.size(), source, 16);
+  return source;
+}
+
 }  // namespace
 
 TraceCounts count_trace(std::string_view text) {
@@ -30,6 +41,7 @@ TraceCounts count_trace(std::string_view text) {
     if (event == traced_events[1]) ++counts.roots;
     if (event != traced_events[2]) continue;
     ++counts.faults;
+    ++counts.faults_of[source_of(line)];
     if (counts.first_faults.size() < most_faults_told) counts.first_faults.emplace_back(line);
   }
   return counts;

@@ -4,6 +4,7 @@
 // RunError when the file cannot be read.
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,9 +16,10 @@ namespace metal_test {
 using namespace holdfast;  // NOLINT: a test of the library
 
 struct TraceCounts {
-  u64 enables = 0;  // vtd_dmar_enable: writes that switch translation on or off
-  u64 roots = 0;    // vtd_reg_dmar_root: root pointers that were set
-  u64 faults = 0;   // vtd_dmar_fault: refused requests
+  u64 enables = 0;               // vtd_dmar_enable: writes that switch translation on or off
+  u64 roots = 0;                 // vtd_reg_dmar_root: root pointers that were set
+  u64 faults = 0;                // vtd_dmar_fault: refused requests
+  std::map<u16, u64> faults_of;  // by source id
   std::vector<std::string> first_faults;
 };
 

@@ -9,6 +9,7 @@
 
 #include "host/elf_note.hpp"
 #include "host/run_error.hpp"
+#include "tests/metal/bench.hpp"
 #include "tests/metal/image_changes.hpp"
 #include "tests/metal/outcome.hpp"
 #include "tests/metal/qmp.hpp"
@@ -92,6 +93,7 @@ TEST(IommuTrace, IsCountedByEvent) {
   EXPECT_EQ(counts.enables, 2u);
   EXPECT_EQ(counts.roots, 1u);
   EXPECT_EQ(counts.faults, 2u);
+  EXPECT_EQ(counts.faults_of, (std::map<u16, u64>{{0x20, 1}, {0x28, 1}}));
   ASSERT_EQ(counts.first_faults.size(), 2u);
   EXPECT_NE(counts.first_faults[0].find("sid 0x20"), std::string::npos);
   EXPECT_THROW((void)read_trace("/nonexistent/trace"), host::RunError);
@@ -157,6 +159,8 @@ class ChangedImage : public testing::Test {
     header.e_phentsize = sizeof(Elf64_Phdr);
     Elf64_Phdr segment{};
     segment.p_type = PT_LOAD;
+    segment.p_offset = sizeof header + sizeof segment;
+    segment.p_filesz = 40;
     segment.p_memsz = 4096;
     const std::string layouts = "kho-v2\0luo-v1\0luo-session-v2\0"s;
     const Elf64_Nhdr note{.n_namesz = 9, .n_descsz = static_cast<u32>(layouts.size()), .n_type = 1};
@@ -202,9 +206,71 @@ TEST_F(ChangedImage, WantsMoreMemoryThanThereIs) {
   EXPECT_THROW(copy_too_large(image(), copy()), host::RunError);
 }
 
-TEST_F(ChangedImage, EndsInTheMiddle) {
+TEST_F(ChangedImage, EndsInTheMiddleOfWhatIsLoaded) {
   copy_cut_off(image(), copy());
-  EXPECT_EQ(read(copy()).size(), read(image()).size() / 2);
+  EXPECT_EQ(read(copy()), read(image()).substr(0, sizeof(Elf64_Ehdr) + sizeof(Elf64_Phdr) + 20));
+}
+
+class Benches : public testing::Test {
+ protected:
+  Benches() : x_folder(std::filesystem::path(testing::TempDir()) / ("benches-" + std::to_string(::getpid()))) {
+    std::filesystem::create_directories(x_folder);
+    choice.image = x_folder / "image";
+    choice.logs = x_folder;
+    std::ofstream(choice.image) << "not looked at";
+  }
+  ~Benches() override { std::filesystem::remove_all(x_folder); }
+  /// A program that answers so to --version.
+  void use_qemu_that_says(const std::string& version) {
+    choice.binary = x_folder / "qemu";
+    std::ofstream(choice.binary) << "#!/bin/sh\necho '" << version << "'\n";
+    std::filesystem::permissions(choice.binary, std::filesystem::perms::owner_all);
+  }
+  [[nodiscard]] std::string refusal() const {
+    try {
+      (void)benches_of(choice);
+    } catch (const host::RunError& error) {
+      EXPECT_EQ(error.code(), host::ExitCode::InputMissing);
+      return error.what();
+    }
+    return "none";
+  }
+
+  BenchChoice choice;
+
+ private:
+  std::filesystem::path x_folder;
+};
+
+TEST_F(Benches, TakeAQemuThatIsNewEnough) {
+  use_qemu_that_says("QEMU emulator version 9.1.0 (of somebody)");
+  const std::vector<Bench> benches = benches_of(choice);
+  ASSERT_EQ(benches.size(), 1u);
+  EXPECT_EQ(benches[0].release, 9u);
+  EXPECT_EQ(benches[0].binary.path, choice.binary);
+}
+
+TEST_F(Benches, RefuseAQemuThatIsTooOld) {
+  use_qemu_that_says("QEMU emulator version 6.2.0");
+  EXPECT_NE(refusal().find("QEMU 6, which is too old"), std::string::npos) << refusal();
+}
+
+TEST_F(Benches, RefuseWhatIsNoQemu) {
+  use_qemu_that_says("GNU bash, version 5.2");
+  EXPECT_NE(refusal().find("no QEMU that runs"), std::string::npos) << refusal();
+  choice.binary = "/nonexistent/qemu";
+  EXPECT_NE(refusal().find("no QEMU that runs"), std::string::npos) << refusal();
+}
+
+TEST_F(Benches, SaySoWhenThereIsNoQemuAtAll) {
+  choice.releases = {99};
+  EXPECT_EQ(refusal(), "there is no QEMU to run on");
+}
+
+TEST_F(Benches, WantAnImage) {
+  use_qemu_that_says("QEMU emulator version 9.1.0");
+  choice.image = "/nonexistent/image";
+  EXPECT_EQ(refusal(), "there is no kernel image /nonexistent/image");
 }
 
 }  // namespace

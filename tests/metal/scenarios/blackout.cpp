@@ -17,6 +17,7 @@ Measured measure(const Bench& bench, Outcome& outcome, const std::string& mapped
   setup.vmm_words = fmt::format("hda updates=1 settle_ms=20 mapped={}", mapped);
   setup.devices = sound_card();
   setup.time = time;
+  setup.next = NextImage::Module;  // the other scenarios take theirs from fw_cfg
   setup.time_limit = std::chrono::seconds(120);
   Machine machine(bench.binary, setup);
   check_good_end(machine, bench, outcome);

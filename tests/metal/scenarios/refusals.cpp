@@ -23,7 +23,7 @@ const std::vector<Refusal>& refusals() {
          setup.next_image = changed_image(setup);
          copy_too_large(bench.image, setup.next_image);
        }},
-      {"next image cut off", Status::UpdateRefused, "the next image cannot be used",
+      {"next image cut off", Status::UpdateRefused, "the next image cannot be used: it is",
        [](const Bench& bench, MachineSetup& setup) {
          setup.next_image = changed_image(setup);
          copy_cut_off(bench.image, setup.next_image);
@@ -38,8 +38,9 @@ const std::vector<Refusal>& refusals() {
          setup.next_image = changed_image(setup);
          copy_without_layout(bench.image, setup.next_image, "luo-v1");
        }},
-      {"no VT-d", Status::BootFailed, "", [](const Bench&, MachineSetup& setup) { setup.iommu.clear(); }},
-      {"39 address bits", Status::BootFailed, "",
+      {"no VT-d", Status::BootFailed, "there is no IOMMU, or it is off",
+       [](const Bench&, MachineSetup& setup) { setup.iommu.clear(); }},
+      {"39 address bits", Status::ScenarioFailed, "failed workload=hda step=IOMMU_HWPT_ALLOC errno=98",
        [](const Bench&, MachineSetup& setup) { setup.iommu = "intel-iommu,aw-bits=39,x-scalable-mode=on"; }},
   };
   return all;
