@@ -121,9 +121,9 @@ class Workshop:
         return next(p.command[0] for p in read_programs(self.build_folder) if p.kind == "test" and p.name == name)
 
 
-def test_passes_unbroken(workshop, mutant):
-    begun, passed = workshop.run_test(mutant.program, mutant.test)
-    return begun and passed
+def find_sound_tests(workshop, mutants):
+    """Those (program, test) that pass unbroken; several mutants may name the same one."""
+    return {pair for pair in sorted({(m.program, m.test) for m in mutants}) if all(workshop.run_test(*pair))}
 
 
 def judge(workshop, mutant):
@@ -158,12 +158,12 @@ def main():
     if not workshop.set_up() or not workshop.build(*programs):
         print(f"the unbroken tree does not build:\n{workshop.log.read_text()}", file=sys.stderr)
         return 1
-    sound = {m for m in mutants if test_passes_unbroken(workshop, m)}
+    sound = find_sound_tests(workshop, mutants)
 
     counts = {}
     for mutant in mutants:
         start = time.monotonic()
-        verdict = judge(workshop, mutant) if mutant in sound else "STALE"
+        verdict = judge(workshop, mutant) if (mutant.program, mutant.test) in sound else "STALE"
         counts[verdict] = counts.get(verdict, 0) + 1
         print(f"{verdict:<9} {time.monotonic() - start:6.1f} s  {mutant.file}:{line_of(root, mutant)}  {mutant.test}",
               flush=True)
