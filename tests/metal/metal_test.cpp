@@ -55,6 +55,8 @@ TEST_F(BareMetal, SoundIsTheSameInEveryRun) {
   expect_passed(run_hda(bench));
 }
 
+TEST_F(BareMetal, TheDiskHoldsWhatTheGuestWrote) { expect_passed(run_nvme(bench)); }
+
 class BareMetalControl : public BareMetal, public testing::WithParamInterface<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Sabotage, BareMetalControl, testing::Values("table", "record"),
                          [](const auto& parameter) { return parameter.param; });
