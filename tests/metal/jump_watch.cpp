@@ -62,7 +62,7 @@ bool JumpWatch::look_inside(u64 jump, const Look& before, Look& held) {
 
   const std::vector<PhysAddr> changed = changed_pages(first, second);
   x_outcome.expect_none(fmt::format("jump {}: what changed inside the blackout", jump),
-                        check_changes(memory, held, changed));
+                        check_changes(memory, held, x_machine.first_image(), changed));
   const PageSet writable = writable_pages(memory, held.tables);
   for (const PhysAddr page : changed) x_pages_written += writable.contains({page, page_size_bytes}) ? 1 : 0;
   return true;

@@ -16,6 +16,9 @@ class JumpWatch {
   /// was missed, which is a failed check.
   bool watch(u64 jump);
 
+  /// Looks at the fault register once more.
+  void look_at_faults(const char* when) { (void)look_in_passing(when); }
+
   /// Pages that devices wrote between the two looks inside blackouts.
   [[nodiscard]] u64 pages_written() const { return x_pages_written; }
 

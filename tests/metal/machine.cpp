@@ -8,6 +8,7 @@
 #include <fstream>
 
 #include "host/run_error.hpp"
+#include "tests/metal/image_file.hpp"
 
 namespace metal_test {
 namespace {
@@ -76,7 +77,10 @@ std::vector<std::string> Machine::arguments(int qmp) const {
 }
 
 Machine::Machine(const qemu::Binary& binary, const MachineSetup& setup)
-    : x_setup(setup), x_deadline(Clock::now() + setup.time_limit), x_memory(setup.memory_mib * mib) {
+    : x_setup(setup),
+      x_deadline(Clock::now() + setup.time_limit),
+      x_memory(setup.memory_mib * mib),
+      x_first_image(loaded_range(setup.image)) {
   std::filesystem::remove_all(setup.folder);
   std::filesystem::create_directories(setup.folder);
   x_errors = create_file(setup.folder / "qemu.txt");

@@ -57,6 +57,8 @@ class Machine {
 
   [[nodiscard]] SerialLog& serial() { return *x_serial; }
   [[nodiscard]] const GuestMemory& memory() const { return x_memory; }
+  /// Where the first kernel was loaded.
+  [[nodiscard]] const PhysRange& first_image() const { return x_first_image; }
   [[nodiscard]] const std::filesystem::path& folder() const { return x_setup.folder; }
   [[nodiscard]] Clock::time_point deadline() const { return x_deadline; }
   [[nodiscard]] pid_t pid() const { return x_child.pid(); }
@@ -87,6 +89,7 @@ class Machine {
   MachineSetup x_setup;
   Clock::time_point x_deadline;
   GuestMemory x_memory;
+  PhysRange x_first_image;
   host::UniqueFd x_errors;
   std::unique_ptr<Qmp> x_qmp;
   host::Child x_child;

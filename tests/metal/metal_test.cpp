@@ -31,11 +31,10 @@ NetPlan short_plan(const std::string& mode) {
   NetPlan plan;
   plan.name = "net " + mode;
   plan.mode = mode;
-  plan.frames = 2'000;
-  plan.rate = 4'000;
+  plan.frames = 8'000;  // a third of them is left to come at the second jump
   plan.jumps = 2;
   plan.settle_ms = 0;
-  plan.hold_us = 150'000;
+  plan.hold_us = 100'000;
   return plan;
 }
 

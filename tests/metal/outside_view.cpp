@@ -99,11 +99,13 @@ PageSet writable_pages(const GuestMemory& memory, const UnitTables& tables) {
   return pages;
 }
 
-Complaints check_changes(const GuestMemory& memory, const Look& held, const std::vector<PhysAddr>& changed) {
+Complaints check_changes(const GuestMemory& memory, const Look& held, const PhysRange& first_image,
+                         const std::vector<PhysAddr>& changed) {
   Complaints wrong;
   PageSet allowed = writable_pages(memory, held.tables);
   allowed.add({metal::boot_page_address, (1 + metal::log_pages) * page_size_bytes});
-  allowed.add({PhysAddr(held.boot.image_area_start), held.boot.image_area_bytes});
+  allowed.add(held.boot.jumps <= 1 ? first_image
+                                   : PhysRange{PhysAddr(held.boot.image_area_start), held.boot.image_area_bytes});
   for (const PhysAddr page : changed)
     if (!allowed.contains({page, page_size_bytes}))
       complain(wrong, fmt::format("page {:#x} changed inside the blackout, and no device may write it", page.value));

@@ -6,7 +6,7 @@
 //   - every page that a device may reach, and every page of tables on the way to it, is in the memory that the old
 //     kernel handed over, as an independent reader of its map finds it;
 //   - between the two looks inside the blackout nothing changed but pages that a device may write and what the waiting
-//     kernel itself stands on: its boot page, and the place for images with its stack.
+//     kernel itself stands on: its boot page, and its image, stack and page tables included.
 //
 // Pure functions of what was read; machine.hpp stops the machine around each look.
 #pragma once
@@ -47,7 +47,8 @@ enum class Tables : u8 { Stay, MayBeReplaced };
 [[nodiscard]] Complaints compare_tables(const Look& before, const Look& after, Tables tables);
 /// @p held: taken while the old kernel waited. Needs the memory as it was then.
 [[nodiscard]] Complaints check_handed_over(const GuestMemory& memory, const Look& held);
-[[nodiscard]] Complaints check_changes(const GuestMemory& memory, const Look& held,
+/// @p first_image: where the loader of the machine put the first kernel; the others run in the place for images.
+[[nodiscard]] Complaints check_changes(const GuestMemory& memory, const Look& held, const PhysRange& first_image,
                                        const std::vector<PhysAddr>& changed);
 /// A device may write these.
 [[nodiscard]] PageSet writable_pages(const GuestMemory& memory, const UnitTables& tables);

@@ -80,7 +80,8 @@ struct Control {
   Fate neighbour;    // the sound card
   const char* said;  // in the kernel's log; empty: nothing in particular
   bool faults;       // whether the unit refuses requests
-  u64 enables = 1;   // writes that switch translation on or off
+  bool in_tables;    // whether somebody who reads the tables from outside sees it before the jump
+  u64 enables;       // writes that switch translation on or off
 };
 [[nodiscard]] const std::vector<Control>& controls();
 [[nodiscard]] Outcome run_control(const Bench& bench, const Control& control);

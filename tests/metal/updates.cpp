@@ -25,7 +25,7 @@ const PhaseTime* Update::find(std::string_view phase) const {
 
 std::string Update::phases_text(std::string_view unit, u64 cycles_per_unit) const {
   std::vector<PhaseTime> sorted = phases;
-  std::ranges::stable_sort(sorted, {}, &PhaseTime::cycles);
+  std::ranges::sort(sorted, {}, &PhaseTime::cycles);
   std::string text = fmt::format("    {:<14} {:>14} {:>14}  {}\n", "phase", "since consent", "since before", unit);
   const auto scale = static_cast<i64>(cycles_per_unit);
   for (std::size_t i = 0; i < sorted.size(); ++i) {

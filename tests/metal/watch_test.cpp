@@ -10,7 +10,7 @@
 #include "host/elf_note.hpp"
 #include "host/run_error.hpp"
 #include "tests/metal/bench.hpp"
-#include "tests/metal/image_changes.hpp"
+#include "tests/metal/image_file.hpp"
 #include "tests/metal/outcome.hpp"
 #include "tests/metal/qmp.hpp"
 #include "tests/metal/serial.hpp"
@@ -161,6 +161,7 @@ class ChangedImage : public testing::Test {
     segment.p_type = PT_LOAD;
     segment.p_offset = sizeof header + sizeof segment;
     segment.p_filesz = 40;
+    segment.p_paddr = 0x10'0800;
     segment.p_memsz = 4096;
     const std::string layouts = "kho-v2\0luo-v1\0luo-session-v2\0"s;
     const Elf64_Nhdr note{.n_namesz = 9, .n_descsz = static_cast<u32>(layouts.size()), .n_type = 1};
@@ -196,6 +197,12 @@ TEST_F(ChangedImage, LacksTheLayoutAndNothingElse) {
   EXPECT_EQ(after.find("\0luo-v1\0"s, before.rfind("Holdfast")), std::string::npos);
   EXPECT_NE(after.find("\0luo-session-v2\0"s, before.rfind("Holdfast")), std::string::npos);
   EXPECT_THROW(copy_without_layout(image(), copy(), "of-nobody"), host::RunError);
+}
+
+TEST_F(ChangedImage, SaysWhereItIsLoaded) {
+  const PhysRange range = loaded_range(image());
+  EXPECT_EQ(range.start, PhysAddr(0x10'0000));
+  EXPECT_EQ(range.size_bytes, 0x2000u);
 }
 
 TEST_F(ChangedImage, WantsMoreMemoryThanThereIs) {

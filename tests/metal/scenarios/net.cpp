@@ -75,6 +75,7 @@ Outcome run_net(const Bench& bench, const NetPlan& plan) {
         return line.is("finished-update") && line.number("generation") == jump;
       };
       if (!machine.wait_for(finished)) break;
+      watch.look_at_faults("after the last page tables were replaced");
     }
   }
   check_good_end(machine, bench, outcome);

@@ -1,6 +1,6 @@
 // Machines without what it takes, and next images that the running kernel must not jump into: each says what is wrong
 // and ends with a status.
-#include "tests/metal/image_changes.hpp"
+#include "tests/metal/image_file.hpp"
 #include "tests/metal/scenario.hpp"
 
 namespace metal_test {

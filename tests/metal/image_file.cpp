@@ -1,20 +1,20 @@
-// See image_changes.hpp.
-#include "tests/metal/image_changes.hpp"
+// See image_file.hpp.
+#include "tests/metal/image_file.hpp"
 
 #include <elf.h>
 
+#include <algorithm>
 #include <cstring>
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <vector>
 
-#include "holdfast/base/types.hpp"
+#include "holdfast/base/checked.hpp"
 #include "host/run_error.hpp"
 
 namespace metal_test {
 namespace {
-
-using namespace holdfast;  // NOLINT: a test of the library
 
 std::string read_image(const std::filesystem::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -56,19 +56,32 @@ struct LoadedSegment {
   Elf64_Phdr header{};
 };
 
-LoadedSegment find_last_segment(std::string_view image) {
+/// In the order of the file; at least one.
+std::vector<LoadedSegment> find_segments(std::string_view image) {
   Elf64_Ehdr header;
   std::memcpy(&header, image.data(), sizeof header);
-  for (unsigned i = header.e_phnum; i-- > 0;) {
+  std::vector<LoadedSegment> segments;
+  for (unsigned i = 0; i < header.e_phnum; ++i) {
     LoadedSegment segment{.at = header.e_phoff + std::size_t{i} * header.e_phentsize};
-    if (segment.at + sizeof segment.header > image.size()) continue;
+    if (segment.at + sizeof segment.header > image.size()) break;
     std::memcpy(&segment.header, image.data() + segment.at, sizeof segment.header);
-    if (segment.header.p_type == PT_LOAD) return segment;
+    if (segment.header.p_type == PT_LOAD) segments.push_back(segment);
   }
-  throw host::RunError(host::ExitCode::Internal, "the image has no segment to load");
+  if (segments.empty()) throw host::RunError(host::ExitCode::Internal, "the image has no segment to load");
+  return segments;
 }
 
 }  // namespace
+
+PhysRange loaded_range(const std::filesystem::path& image) {
+  u64 start = ~u64{0};
+  u64 end = 0;
+  for (const LoadedSegment& segment : find_segments(read_image(image))) {
+    start = std::min(start, align_down(segment.header.p_paddr, page_size_bytes));
+    end = std::max(end, segment.header.p_paddr + segment.header.p_memsz);
+  }
+  return {PhysAddr(start), div_ceil(end - start, page_size_bytes) * page_size_bytes};
+}
 
 void copy_without_layout(const std::filesystem::path& image, const std::filesystem::path& to, std::string_view layout) {
   std::string bytes = read_image(image);
@@ -83,7 +96,7 @@ void copy_without_layout(const std::filesystem::path& image, const std::filesyst
 
 void copy_too_large(const std::filesystem::path& image, const std::filesystem::path& to) {
   std::string bytes = read_image(image);
-  LoadedSegment segment = find_last_segment(bytes);
+  LoadedSegment segment = find_segments(bytes).back();
   segment.header.p_memsz = u64{1} << 30;
   std::memcpy(bytes.data() + segment.at, &segment.header, sizeof segment.header);
   write_image(to, bytes);
@@ -91,7 +104,7 @@ void copy_too_large(const std::filesystem::path& image, const std::filesystem::p
 
 void copy_cut_off(const std::filesystem::path& image, const std::filesystem::path& to) {
   const std::string bytes = read_image(image);
-  const Elf64_Phdr segment = find_last_segment(bytes).header;
+  const Elf64_Phdr segment = find_segments(bytes).back().header;
   write_image(to, std::string_view(bytes).substr(0, segment.p_offset + segment.p_filesz / 2));
 }
 

@@ -1,4 +1,4 @@
-// Copies of a kernel image with something wrong in them, for kernels to refuse.
+// A kernel image as a file: where it is loaded, and copies with something wrong in them, for kernels to refuse.
 //
 // Failure: RunError when the image cannot be read or is not what is expected (an ELF64 program with the note).
 #pragma once
@@ -6,7 +6,14 @@
 #include <filesystem>
 #include <string_view>
 
+#include "holdfast/base/types.hpp"
+
 namespace metal_test {
+
+using namespace holdfast;  // NOLINT: a test of the library
+
+/// Whole pages from the first to the last byte that is loaded of it.
+[[nodiscard]] PhysRange loaded_range(const std::filesystem::path& image);
 
 /// Its note "Holdfast" names another layout in place of @p layout.
 void copy_without_layout(const std::filesystem::path& image, const std::filesystem::path& to, std::string_view layout);
