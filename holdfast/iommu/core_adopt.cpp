@@ -170,8 +170,10 @@ std::string_view Core::adopt_entry(IncomingDevice& device, const PreservedSet& p
   if ((unit->unit->limits().levels_mask >> levels & 1) == 0) return "its unit cannot walk its tables";
   const IncomingDevice* earlier = x_incoming.find_device(device.segment(), device.id());
   if (earlier != nullptr && earlier->is_adopted) return "it is recorded twice";
-  if (!unit->unit->adopt_device(device.id(), device.record.intel, preserved).ok())
-    return "its PASID tables contradict its record";
+  const Status structures = unit->unit->adopt_device(device.id(), device.record.intel, preserved);
+  if (structures.code() == Code::OutOfRange) return "its RID_PASID lies beyond its PASID directory";
+  if (structures.code() == Code::NotSupported) return "its unit does not know its RID_PASID";
+  if (!structures.ok()) return "its PASID tables contradict its record";
 
   const DomainId did(static_cast<u16>(map.attachment_id));
   const EntrySpec recorded{.top = PhysAddr(domain->record.top_table_phys), .levels = levels, .did = did};

@@ -176,7 +176,8 @@ class Unit {
   /// @p restore is called once per page. Called until it does not answer NoMemory, which leaves everything as it was.
   virtual Status take_ownership(BlockRestorer& restore) = 0;
   /// Scalable mode: checks that the PASID directory of @p device named by its record is the one hardware walks,
-  /// preserved, and of the recorded size. Legacy: nothing.
+  /// preserved, and of the recorded size. RID_PASID is what the entry says, and stays. Legacy: nothing.
+  /// Errors: Mismatch, Corrupt; of RID_PASID: OutOfRange (beyond the directory), NotSupported (not by this unit).
   virtual Status adopt_device(SourceId device, const abi::iommu::IntelDevice& record,
                               const PreservedSet& preserved) = 0;
 

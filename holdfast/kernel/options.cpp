@@ -25,15 +25,29 @@ Status choose(T& option, std::string_view value, std::string_view first_name, T 
   return Code::Invalid;
 }
 
+/// Decimal digits and nothing else.
+Result<u32> number_below(u64 limit, std::string_view value) {
+  u64 number = 0;
+  for (const char c : value) {
+    if (c < '0' || c > '9') return Code::Invalid;
+    number = number * 10 + static_cast<u64>(c - '0');
+    if (number >= limit) return Code::Invalid;
+  }
+  if (value.empty()) return Code::Invalid;
+  return static_cast<u32>(number);
+}
+
 }  // namespace
 
 Result<Options> parse_command_line(std::string_view line) {
   Options options;
   while (true) {
     const Word word = next_word(line);
-    if (word.key.empty()) return options;
+    if (word.key.empty()) break;
     if (word.key == "mode") {
       TRY(choose(options.mode, word.value, "scalable", vtd::Mode::Scalable, "legacy", vtd::Mode::Legacy));
+    } else if (word.key == "rid_pasid") {
+      TRY_ASSIGN(options.rid_pasid, number_below(vtd::rid_pasid_limit, word.value));
     } else if (word.key == "policy") {
       TRY(choose(options.policy, word.value, "holdfast", luo::Policy::Holdfast, "linux", luo::Policy::Linux));
     } else if (word.key == "tables") {
@@ -42,6 +56,8 @@ Result<Options> parse_command_line(std::string_view line) {
       return Code::Invalid;
     }
   }
+  if (options.rid_pasid != 0 && options.mode != vtd::Mode::Scalable) return Code::Invalid;
+  return options;
 }
 
 }  // namespace holdfast::kernel

@@ -1,4 +1,4 @@
-// What the command line of the kernel decides: "mode=scalable policy=holdfast tables=arena".
+// What the command line of the kernel decides: "mode=scalable rid_pasid=0 policy=holdfast tables=arena".
 #pragma once
 
 #include <string_view>
@@ -12,11 +12,13 @@ namespace holdfast::kernel {
 
 struct Options {
   vtd::Mode mode = vtd::Mode::Scalable;        // mode=scalable|legacy; legacy is used where the unit cannot do better
+  u32 rid_pasid = 0;                           // rid_pasid=N: RID_PASID of new context entries; 0 where mode=legacy
   luo::Policy policy = luo::Policy::Holdfast;  // policy=holdfast|linux
   TableMode tables = TableMode::Arena;         // tables=arena|page
 };
 
-/// Words are separated by spaces; a later word wins. Errors: Invalid (an unknown word or value).
+/// Words are separated by spaces; a later word wins. Errors: Invalid (an unknown word or value, a RID_PASID that a
+/// PASID directory of ours does not reach, or one that is not zero in legacy mode).
 Result<Options> parse_command_line(std::string_view line);
 
 }  // namespace holdfast::kernel

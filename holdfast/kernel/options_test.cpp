@@ -13,6 +13,27 @@ TEST(KernelOptions, DefaultsAreScalableHoldfastArena) {
   EXPECT_EQ(options->mode, vtd::Mode::Scalable);
   EXPECT_EQ(options->policy, luo::Policy::Holdfast);
   EXPECT_EQ(options->tables, TableMode::Arena);
+  EXPECT_EQ(options->rid_pasid, 0u);
+}
+
+TEST(KernelOptions, RidPasidIsANumberThatADirectoryReaches) {
+  for (const auto& [line, expected] :
+       {std::pair{"rid_pasid=0", 0u}, {"rid_pasid=65", 65u}, {"rid_pasid=32767 mode=scalable", 32767u}}) {
+    const auto options = parse_command_line(line);
+    ASSERT_TRUE(options.ok()) << line;
+    EXPECT_EQ(options->rid_pasid, expected);
+  }
+  for (const char* line :
+       {"rid_pasid", "rid_pasid=", "rid_pasid=0x41", "rid_pasid=-1", "rid_pasid=6 5", "rid_pasid=32768",
+        "rid_pasid=1048576", "rid_pasid=4294967361", "rid_pasid=18446744073709551681"})
+    EXPECT_EQ(parse_command_line(line).code(), Code::Invalid) << line;
+}
+
+TEST(KernelOptions, RidPasidBelongsToScalableMode) {
+  EXPECT_EQ(parse_command_line("rid_pasid=65 mode=legacy").code(), Code::Invalid);
+  EXPECT_EQ(parse_command_line("mode=legacy rid_pasid=65").code(), Code::Invalid);
+  EXPECT_TRUE(parse_command_line("mode=legacy rid_pasid=0").ok());
+  EXPECT_TRUE(parse_command_line("mode=legacy rid_pasid=65 mode=scalable").ok());
 }
 
 TEST(KernelOptions, ReadsEveryWordAndTheLastOneWins) {

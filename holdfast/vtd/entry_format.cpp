@@ -36,23 +36,24 @@ std::optional<iommu::EntrySpec> decode_legacy_context(Quad entry) {
   return spec;
 }
 
-Quad encode_scalable_context(const PasidDirectory& directory) {
+Quad encode_scalable_context(const ScalableContext& context) {
   namespace f = hw::vtd::scalable_context_entry;
   const auto entry = hw::vtd::ScalableContextEntry()
-                         .with<f::RidPasid>(rid_pasid)
-                         .with<f::PasidDirPtr>(Pfn(directory.base).value)
-                         .with<f::Pdts>(directory.pdts)
+                         .with<f::RidPasid>(context.rid_pasid)
+                         .with<f::PasidDirPtr>(Pfn(context.directory.base).value)
+                         .with<f::Pdts>(context.directory.pdts)
                          .with<f::P>(1);
   return {entry.words()[0], entry.words()[1]};
 }
 
-std::optional<PasidDirectory> decode_scalable_context(std::span<const Quad> pieces) {
+std::optional<ScalableContext> decode_scalable_context(std::span<const Quad> pieces) {
   namespace f = hw::vtd::scalable_context_entry;
   const hw::vtd::ScalableContextEntry bits({pieces[0].lo, pieces[0].hi, pieces[1].lo, pieces[1].hi});
-  const PasidDirectory directory{.base = Pfn(bits.get<f::PasidDirPtr>()).address(),
-                                 .pdts = static_cast<u8>(bits.get<f::Pdts>())};
-  if (encode_scalable_context(directory) != pieces[0] || !rest_is_zero(pieces)) return std::nullopt;
-  return directory;
+  const ScalableContext context{
+      .directory = {.base = Pfn(bits.get<f::PasidDirPtr>()).address(), .pdts = static_cast<u8>(bits.get<f::Pdts>())},
+      .rid_pasid = static_cast<u32>(bits.get<f::RidPasid>())};
+  if (encode_scalable_context(context) != pieces[0] || !rest_is_zero(pieces)) return std::nullopt;
+  return context;
 }
 
 Quad encode_pasid_entry(const iommu::EntrySpec& spec, PageWalk walk) {

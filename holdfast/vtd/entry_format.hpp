@@ -25,8 +25,9 @@ inline constexpr unsigned pieces_per_legacy_context = 1;
 inline constexpr unsigned pieces_per_scalable_context = 2;
 inline constexpr unsigned pieces_per_pasid_entry = 4;
 
-/// PASID of requests without PASID; the only one in use.
-inline constexpr u32 rid_pasid = 0;
+/// Where a PASID stands: in which entry of the directory, and in which of the table that this one leads to.
+[[nodiscard]] constexpr u64 directory_index(u32 pasid) { return pasid >> hw::vtd::pasid_table_lg2; }
+[[nodiscard]] constexpr u64 table_index(u32 pasid) { return pasid & (hw::vtd::pasid_entries_per_table - 1); }
 
 /// A PASID directory as Linux and we make it: 2^(PDTS + 7) entries, each for 64 PASIDs.
 struct PasidDirectory {
@@ -40,6 +41,18 @@ struct PasidDirectory {
 };
 /// One page of directory: 32768 PASIDs.
 inline constexpr u8 one_page_pdts = 2;
+/// Directories of ours are one page, so a RID_PASID of ours is below this (and far within its 20 bits).
+inline constexpr u64 rid_pasid_limit = PasidDirectory{.base = {}, .pdts = one_page_pdts}.max_pasid();
+static_assert(rid_pasid_limit <= u64{1} << 20);
+
+/// A scalable-mode context entry: where PASIDs are looked up, and which one requests without PASID have. No other is in
+/// use.
+struct ScalableContext {
+  PasidDirectory directory;
+  u32 rid_pasid = 0;
+
+  constexpr bool operator==(const ScalableContext&) const = default;
+};
 
 /// What the second-stage part of a PASID entry says about snooping: PWSNP where the unit walks coherently.
 enum class PageWalk : u8 { NonCoherent, Coherent };
@@ -47,8 +60,8 @@ enum class PageWalk : u8 { NonCoherent, Coherent };
 [[nodiscard]] Quad encode_legacy_context(const iommu::EntrySpec& spec);
 [[nodiscard]] std::optional<iommu::EntrySpec> decode_legacy_context(Quad entry);
 
-[[nodiscard]] Quad encode_scalable_context(const PasidDirectory& directory);
-[[nodiscard]] std::optional<PasidDirectory> decode_scalable_context(std::span<const Quad> pieces);
+[[nodiscard]] Quad encode_scalable_context(const ScalableContext& context);
+[[nodiscard]] std::optional<ScalableContext> decode_scalable_context(std::span<const Quad> pieces);
 
 [[nodiscard]] Quad encode_pasid_entry(const iommu::EntrySpec& spec, PageWalk walk);
 [[nodiscard]] std::optional<iommu::EntrySpec> decode_pasid_entry(std::span<const Quad> pieces, PageWalk walk);

@@ -16,7 +16,10 @@ TEST(EntryFormat, LegacyContextEntryHasItsGoldenValue) {
 }
 
 TEST(EntryFormat, ScalableContextEntryHasItsGoldenValue) {
-  EXPECT_EQ(encode_scalable_context({.base = PhysAddr(0x6000), .pdts = one_page_pdts}), (Quad{0x6401, 0}));
+  const PasidDirectory directory{.base = PhysAddr(0x6000), .pdts = one_page_pdts};
+  EXPECT_EQ(encode_scalable_context({directory, 0}), (Quad{0x6401, 0}));
+  EXPECT_EQ(encode_scalable_context({directory, 0x41}), (Quad{0x6401, 0x41}));
+  EXPECT_EQ(encode_scalable_context({directory, 0xfffff}), (Quad{0x6401, 0xfffff}));
   EXPECT_EQ((PasidDirectory{PhysAddr(0x6000), one_page_pdts}).max_pasid(), 32768u);
   EXPECT_EQ((PasidDirectory{PhysAddr(0x6000), one_page_pdts}).size_bytes(), page_size_bytes);
 }
@@ -31,9 +34,9 @@ TEST(EntryFormat, WhatIsEncodedDecodesToTheSame) {
   EXPECT_EQ(decode_legacy_context(encode_legacy_context(sample)), sample);
   const std::array<Quad, 4> pasid{encode_pasid_entry(sample, PageWalk::Coherent)};
   EXPECT_EQ(decode_pasid_entry(pasid, PageWalk::Coherent), sample);
-  const PasidDirectory directory{PhysAddr(0x40000), 5};
-  const std::array<Quad, 2> context{encode_scalable_context(directory)};
-  EXPECT_EQ(decode_scalable_context(context), directory);
+  const ScalableContext wanted{.directory = {PhysAddr(0x40000), 5}, .rid_pasid = 0xa5a5a};
+  const std::array<Quad, 2> context{encode_scalable_context(wanted)};
+  EXPECT_EQ(decode_scalable_context(context), wanted);
 }
 
 // Bits whose change makes another, equally plain entry: pointer, width code and id.
@@ -56,12 +59,23 @@ TEST(EntryFormat, EveryBitThatIsNotOursMakesAnEntryForeign) {
     EXPECT_EQ(decode_pasid_entry(pieces, PageWalk::Coherent).has_value(), plain) << "PASID bit " << bit;
   }
   for (unsigned bit = 0; bit < 256; ++bit) {
-    std::array<Quad, 2> pieces{encode_scalable_context({PhysAddr(0x6000), one_page_pdts})};
+    std::array<Quad, 2> pieces{encode_scalable_context({{PhysAddr(0x6000), one_page_pdts}, 0x41})};
     Quad& piece = pieces[bit / 128];
     (bit % 128 < 64 ? piece.lo : piece.hi) ^= u64{1} << (bit % 64);
-    const bool plain = bit >= 9 && bit < 64;
+    const bool plain = bit >= 9 && bit < 64 + 20;  // PDTS, pointer, RID_PASID
     EXPECT_EQ(decode_scalable_context(pieces).has_value(), plain) << "scalable context bit " << bit;
   }
+}
+
+TEST(EntryFormat, APasidIsSixBitsOfATableAndTheRestOfADirectory) {
+  EXPECT_EQ(directory_index(0), 0u);
+  EXPECT_EQ(table_index(0), 0u);
+  EXPECT_EQ(directory_index(63), 0u);
+  EXPECT_EQ(table_index(63), 63u);
+  EXPECT_EQ(directory_index(0x41), 1u);
+  EXPECT_EQ(table_index(0x41), 1u);
+  EXPECT_EQ(directory_index(rid_pasid_limit - 1), 511u);
+  EXPECT_EQ(table_index(rid_pasid_limit - 1), 63u);
 }
 
 TEST(EntryFormat, TablePointersWithReservedBitsAreRefused) {

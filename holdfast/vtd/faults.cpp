@@ -19,9 +19,9 @@ constexpr u32 clear_fault = u32{1} << 31;
 void log_faults(World& world, PhysAddr base, const FaultRecord& record, u32 count) {
   LogLine line = unit_line(base);
   const auto reason = static_cast<FaultReason>(record.get<f::Fr>());
-  line.text("fault: device ")
-      .device(SourceId(static_cast<u16>(record.get<f::Sid>())))
-      .text(record.get<f::T1>() != 0 ? " read" : " write")
+  line.text("fault: device ").device(SourceId(static_cast<u16>(record.get<f::Sid>())));
+  if (record.get<f::Pp>() != 0) line.text(" pasid ").number(record.get<f::Pv>());
+  line.text(record.get<f::T1>() != 0 ? " read" : " write")
       .text(" iova 0x")
       .hex(record.get<f::Fi>() << page_lg2)
       .text(" reason 0x")
@@ -33,16 +33,22 @@ void log_faults(World& world, PhysAddr base, const FaultRecord& record, u32 coun
   world.log(LogLevel::Warning, line.view());
 }
 
-/// Records by device and reason, in the order in which each pair was first met. When more pairs come than there is room
-/// for, what was gathered is logged and the gathering begins anew.
+/// Same device, same PASID if any, same reason.
+bool is_alike(const FaultRecord& a, const FaultRecord& b) {
+  if (a.get<f::Sid>() != b.get<f::Sid>() || a.get<f::Fr>() != b.get<f::Fr>() || a.get<f::Pp>() != b.get<f::Pp>())
+    return false;
+  return a.get<f::Pp>() == 0 || a.get<f::Pv>() == b.get<f::Pv>();
+}
+
+/// Records that are alike, in the order in which each kind was first met. When more kinds come than there is room for,
+/// what was gathered is logged and the gathering begins anew.
 class FaultGroups {
  public:
   FaultGroups(World& world, PhysAddr base) : x_world(world), x_base(base) {}
 
   void add(const FaultRecord& record) {
     for (Group& group : std::span(x_groups).first(x_size)) {
-      if (group.first.get<f::Sid>() != record.get<f::Sid>() || group.first.get<f::Fr>() != record.get<f::Fr>())
-        continue;
+      if (!is_alike(group.first, record)) continue;
       ++group.count;
       return;
     }
@@ -97,6 +103,7 @@ std::string_view describe(FaultReason reason) {
     case FaultReason::InterruptAddress:
     case FaultReason::ScalableInterruptAddress: return "interrupt address range";
     case FaultReason::RootTableAddressInvalid: return "root table address invalid";
+    case FaultReason::RidPasidInvalid: return "RID_PASID beyond the PASID directory";
     case FaultReason::PasidDirectoryAccess: return "PASID directory not readable";
     case FaultReason::PasidDirectoryNotPresent: return "PASID directory entry not present";
     case FaultReason::PasidDirectoryReserved: return "reserved bit in PASID directory entry";

@@ -12,7 +12,8 @@ namespace holdfast::vtd {
 [[nodiscard]] std::string_view describe(hw::vtd::FaultReason reason);
 
 /// Reads and clears the pending records; returns their number (at most as many as the unit has). Records of one device
-/// with one reason share a log line, which names the first of them and says how many there were. Faults that found no
+/// (and PASID, where hardware reports one) with one reason share a log line, which names the first of them and says how
+/// many there were. Faults that found no
 /// free record were lost by hardware, which a line says.
 u32 drain_faults(World& world, UnitRegisters& registers, hw::vtd::Cap cap);
 

@@ -34,6 +34,22 @@ TEST_F(FaultsTest, NamesDeviceAddressAndReason) {
   EXPECT_EQ(drain(), 0u);
 }
 
+TEST_F(FaultsTest, NamesThePasidThatHardwareReports) {
+  // PP (bit 95), PASID in bits 123:104; reason 0x59.
+  const auto fault = [](u64 pasid) { return u64{1} << 63 | pasid << 40 | u64{0x59} << 32 | u64{1} << 31 | 8; };
+  record(0, 0x7000, fault(65));
+  record(1, 0x8000, fault(65));
+  record(2, 0x9000, fault(0));
+  record(3, 0xa000, u64{1} << 63 | u64{0x48} << 32 | 8);
+  EXPECT_EQ(drain(), 4u);
+  ASSERT_EQ(world.log_lines.size(), 3u);
+  EXPECT_EQ(world.log_lines[0],
+            "vtd fed90000: fault: device 00:01.0 pasid 65 write iova 0x7000 reason 0x59 (PASID entry not present), "
+            "the first of 2");
+  EXPECT_THAT(world.log_lines[1], HasSubstr("00:01.0 pasid 0 write iova 0x9000"));
+  EXPECT_THAT(world.log_lines[2], HasSubstr("00:01.0 write iova 0xa000 reason 0x48 (RID_PASID beyond"));
+}
+
 TEST_F(FaultsTest, ReadsTheRingFromItsFirstRecordOnce) {
   for (unsigned i = 0; i < 4; ++i) record(i, u64{i} << 12, u64{1} << 63 | u64{1} << 62 | u64{6} << 32 | i);
   world.unit().set<u32>(hw::vtd::fsts_offset, 2 << 8 | 2 | 1);  // FRI 2, PPF, PFO

@@ -26,9 +26,10 @@ inline constexpr u64 test_cap = u64{2} | u64{0b00110} << 8 | u64{47} << 16 | u64
 inline constexpr u64 cap_rwbf = u64{1} << 4;
 inline constexpr u64 cap_plmr = u64{1} << 5;
 inline constexpr u64 cap_cm = u64{1} << 7;
-/// ECAP: coherent, queue, IOTLB registers at 0xf0; scalable adds SMTS, SSTS, SMPWCS.
+/// ECAP: coherent, queue, IOTLB registers at 0xf0; scalable adds SMTS, SSTS, SMPWCS, RPS.
 inline constexpr u64 test_ecap_legacy = u64{1} | u64{2} | u64{0xf} << 8;
-inline constexpr u64 test_ecap = test_ecap_legacy | u64{1} << 43 | u64{1} << 46 | u64{1} << 48;
+inline constexpr u64 ecap_rps = u64{1} << 49;
+inline constexpr u64 test_ecap = test_ecap_legacy | u64{1} << 43 | u64{1} << 46 | u64{1} << 48 | ecap_rps;
 
 class FakeUnit {
  public:

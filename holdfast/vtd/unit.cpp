@@ -39,7 +39,7 @@ u64 mixed(u64 hash, u64 word) {
 }  // namespace
 
 Result<VtdUnit*> VtdUnit::create(World& world, const DirectMap& map, TouchMeter& touches, EarlyAllocator& early,
-                                 const Dmar& dmar, const DmarUnit& description, Mode wanted) {
+                                 const Dmar& dmar, const DmarUnit& description, const UnitOptions& wanted) {
   const UnitRegisters registers(world, description.register_base);
   const auto cap = registers.read<Cap>(cap_offset);
   const auto ecap = registers.read<Ecap>(ecap_offset);
@@ -51,6 +51,7 @@ Result<VtdUnit*> VtdUnit::create(World& world, const DirectMap& map, TouchMeter&
   if (ecap.get<ecap::Qi>() == 0) return refuse("it has no invalidation queue");
   if (cap.get<cap::Cm>() != 0) return refuse("caching mode is not supported yet");
   if ((cap.get<cap::Sagaw>() & 0b1110) == 0) return refuse("no page-table depth that is known");
+  if (wanted.rid_pasid >= rid_pasid_limit) return Code::Invalid;
 
   EarlyMemory memory;
   TRY_ASSIGN(memory.queue, InvalidationQueue::allocate(early, queue_width(ecap)));
@@ -58,13 +59,19 @@ Result<VtdUnit*> VtdUnit::create(World& world, const DirectMap& map, TouchMeter&
   TRY_ASSIGN(memory.empty_root, early.allocate(page_size_bytes, page_size_bytes));
   TRY_ASSIGN(const PhysAddr object, early.allocate(sizeof(VtdUnit), alignof(VtdUnit)));
 
-  const Mode mode = has_scalable_second_stage(ecap) ? wanted : Mode::Legacy;
+  UnitOptions options = wanted;
+  if (!has_scalable_second_stage(ecap)) options.mode = Mode::Legacy;
+  if (options.rid_pasid != 0 && ecap.get<ecap::Rps>() == 0) {
+    options.rid_pasid = 0;
+    LogLine line = unit_line(description.register_base);
+    world.log(LogLevel::Warning, line.text("RID_PASID is 0: it knows no other").view());
+  }
   return new (static_cast<void*>(map.bytes(object)))
-      VtdUnit(world, map, touches, dmar, description, registers, memory, mode);
+      VtdUnit(world, map, touches, dmar, description, registers, memory, options);
 }
 
 VtdUnit::VtdUnit(World& world, const DirectMap& map, TouchMeter& touches, const Dmar& dmar, const DmarUnit& description,
-                 const UnitRegisters& registers, const EarlyMemory& memory, Mode mode)
+                 const UnitRegisters& registers, const EarlyMemory& memory, const UnitOptions& options)
     : x_world(&world),
       x_map(&map),
       x_touches(&touches),
@@ -73,6 +80,7 @@ VtdUnit::VtdUnit(World& world, const DirectMap& map, TouchMeter& touches, const 
       x_registers(registers),
       x_cap(registers.read<Cap>(cap_offset)),
       x_ecap(registers.read<Ecap>(ecap_offset)),
+      x_rid_pasid(options.rid_pasid),
       x_queue(world, map, x_registers, memory.queue, queue_width(x_ecap)),
       x_dids(memory.did_words, domain_id_count(x_cap)),
       x_tables(map, touches),
@@ -84,7 +92,7 @@ VtdUnit::VtdUnit(World& world, const DirectMap& map, TouchMeter& touches, const 
   x_limits.domain_ids = domain_id_count(x_cap);
   x_limits.capability = x_cap.raw();
   x_limits.extended_capability = x_ecap.raw();
-  choose_mode(mode);
+  choose_mode(options.mode);
 }
 
 bool VtdUnit::covers(SourceId device) const { return x_dmar->find_unit(segment(), device) == x_description; }
@@ -116,7 +124,7 @@ Status VtdUnit::forget_everything() {
 }
 
 /// What was cached of the translation entry of @p device while its tag was @p did.
-Status VtdUnit::forget_entry(SourceId device, DomainId did) {
+Status VtdUnit::forget_entry(SourceId device, DomainId did, u32 rid_pasid) {
   const bool legacy = x_tables.mode() == Mode::Legacy;
   const std::array<Descriptor, 2> batch{legacy ? context_cache_device(did, device) : pasid_cache_pasid(did, rid_pasid),
                                         iotlb_domain(draining(), did)};

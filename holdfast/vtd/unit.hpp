@@ -7,6 +7,8 @@
 // Legacy mode: a device's context entry names its table. Scalable mode: its context entry leads to a PASID directory
 // and table of its own, made once; the PASID entry for requests without PASID names the table, and blocked means that
 // this entry is not present. A device whose PASID structures are not known to be sound is blocked at its context entry.
+// Which PASID requests without PASID have (RID_PASID) is the unit's option for context entries that it makes; an entry
+// that an earlier kernel made keeps the value that stands in it, for as long as the device keeps its PASID tables.
 //
 // Translation is never turned off. Caching mode (CAP.CM) and units without a queue are refused.
 // Threads: the core's mutex (LockRank::Iommu) around everything; the queue has its own spinlock.
@@ -26,13 +28,17 @@
 
 namespace holdfast::vtd {
 
+struct UnitOptions {
+  Mode mode = Mode::Scalable;  // falls back to Legacy where the unit lacks it, which limits() then says
+  u32 rid_pasid = 0;  // below rid_pasid_limit; 0 where the unit knows no other (ECAP.RPS clear), which is logged
+};
+
 class VtdUnit final : public iommu::Unit {
  public:
-  /// @p wanted: Scalable falls back to Legacy where the unit lacks it, which limits() then says.
   /// @p dmar, of which @p description is one unit, @p map and @p touches must outlive the unit.
-  /// Errors: NotSupported (no queue, caching mode, no page-table depth that we know), NoMemory.
+  /// Errors: NotSupported (no queue, caching mode, no page-table depth that we know), Invalid (RID_PASID), NoMemory.
   static Result<VtdUnit*> create(World& world, const DirectMap& map, TouchMeter& touches, EarlyAllocator& early,
-                                 const Dmar& dmar, const DmarUnit& description, Mode wanted);
+                                 const Dmar& dmar, const DmarUnit& description, const UnitOptions& wanted);
   VtdUnit(const VtdUnit&) = delete;
   VtdUnit& operator=(const VtdUnit&) = delete;
 
@@ -94,13 +100,18 @@ class VtdUnit final : public iommu::Unit {
     std::span<u64> did_words;
     PhysAddr empty_root;
   };
+  /// The entry that names the page table; no pieces when there is none, or none that may be followed.
+  struct TranslationEntry {
+    std::span<Quad> pieces;
+    u32 rid_pasid = 0;  // scalable
+  };
   struct EventMasks {
     hw::vtd::EventControl fault;
     hw::vtd::EventControl queue;
   };
 
   VtdUnit(World& world, const DirectMap& map, TouchMeter& touches, const Dmar& dmar, const DmarUnit& description,
-          const UnitRegisters& registers, const EarlyMemory& memory, Mode mode);
+          const UnitRegisters& registers, const EarlyMemory& memory, const UnitOptions& options);
 
   // unit.cpp
   [[nodiscard]] LogLine line() const { return unit_line(register_base()); }
@@ -112,7 +123,7 @@ class VtdUnit final : public iommu::Unit {
   [[nodiscard]] bool has_protected_memory() const;
   Status commit_writes();
   Status forget_everything();
-  Status forget_entry(SourceId device, DomainId did);
+  Status forget_entry(SourceId device, DomainId did, u32 rid_pasid);
   void mask_events();
 
   // unit_bring_up.cpp
@@ -128,13 +139,14 @@ class VtdUnit final : public iommu::Unit {
   // unit_entries.cpp
   [[nodiscard]] bool is_possible(const iommu::EntrySpec& spec) const;
   [[nodiscard]] Quad encode(const iommu::EntrySpec& spec) const;
-  /// The entry that names the page table; empty when there is none, or none that may be followed.
-  [[nodiscard]] std::span<Quad> translation_entry(SourceId device) const;
+  /// Also NotSupported: hardware does not look at the RID_PASID that stands in the entry.
+  [[nodiscard]] Result<PasidTables> pasid_tables(std::span<const Quad> context) const;
+  [[nodiscard]] TranslationEntry translation_entry(SourceId device) const;
   [[nodiscard]] iommu::LiveEntry read_legacy(std::span<const Quad> context) const;
   [[nodiscard]] iommu::LiveEntry read_scalable(std::span<const Quad> context) const;
   Status make_context_table(SourceId device);
   Status make_pasid_tables(SourceId device, std::span<Quad> context);
-  Status replace_checked(SourceId device, std::span<Quad> entry, const iommu::EntrySpec& from,
+  Status replace_checked(SourceId device, const TranslationEntry& entry, const iommu::EntrySpec& from,
                          const iommu::EntrySpec& to);
 
   // unit_handover.cpp
@@ -157,6 +169,7 @@ class VtdUnit final : public iommu::Unit {
   UnitRegisters x_registers;
   hw::vtd::Cap x_cap;
   hw::vtd::Ecap x_ecap;
+  u32 x_rid_pasid;  // of context entries made here
   iommu::UnitLimits x_limits;
   InvalidationQueue x_queue;
   DomainIds x_dids;

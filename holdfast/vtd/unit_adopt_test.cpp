@@ -40,7 +40,7 @@ class AdoptTest : public testing::TestWithParam<Mode> {
     hardware().roots_set = 0;
   }
   void boot(Mode mode) {
-    b = std::make_unique<TestKernel>(*world_b, mode, TestOpen::Later);
+    b = std::make_unique<TestKernel>(*world_b, UnitOptions{mode}, TestOpen::Later);
     ASSERT_EQ(b->code, Code::Ok);
   }
   void boot() { boot(GetParam()); }

@@ -120,7 +120,7 @@ Status VtdUnit::adopt_device(SourceId device, const abi::iommu::IntelDevice& rec
     return record.pasid_table == 0 && record.max_pasid == 0 ? Status() : Status(Code::Mismatch);
   const std::span<Quad> context = x_tables.entry(device);
   if (context.empty() || !ContextTables::is_present(context)) return Code::Mismatch;
-  TRY_ASSIGN(const PasidTables tables, read_pasid_tables(*x_map, *x_touches, context));
+  TRY_ASSIGN(const PasidTables tables, pasid_tables(context));
   if (tables.directory.base.value != record.pasid_table || tables.directory.max_pasid() != record.max_pasid)
     return Code::Mismatch;
   if (!preserved.contains(tables.directory_block()) || !preserved.contains(tables.table_block())) return Code::Corrupt;
@@ -153,7 +153,7 @@ bool VtdUnit::has_pages_of_its_own(SourceId device, const PasidTables& tables) c
     for (unsigned index = 0; index < x_tables.entries_per_table() && free; ++index) {
       const SourceId other = x_tables.device_at(half, index);
       if (other == device || !table.known.contains(other.devfn())) continue;
-      const auto others = read_pasid_tables(*x_map, *x_touches, x_tables.entry_in(table.page, index));
+      const auto others = pasid_tables(x_tables.entry_in(table.page, index));
       if (others.ok() && others->overlaps(tables)) free = false;
     }
   });
@@ -203,7 +203,7 @@ Status VtdUnit::take_ownership(BlockRestorer& restore) {
     take({table.page, 0});
     for (unsigned index = 0; index < x_tables.entries_per_table(); ++index) {
       if (!table.known.contains(x_tables.device_at(half, index).devfn())) continue;
-      const auto tables = read_pasid_tables(*x_map, *x_touches, x_tables.entry_in(table.page, index));
+      const auto tables = pasid_tables(x_tables.entry_in(table.page, index));
       if (!tables.ok()) continue;
       take(tables->directory_block());
       take(tables->table_block());

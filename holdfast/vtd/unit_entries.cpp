@@ -36,13 +36,19 @@ Quad VtdUnit::encode(const EntrySpec& spec) const {
   return x_tables.mode() == Mode::Legacy ? encode_legacy_context(spec) : encode_pasid_entry(spec, page_walk());
 }
 
-std::span<Quad> VtdUnit::translation_entry(SourceId device) const {
+Result<PasidTables> VtdUnit::pasid_tables(std::span<const Quad> context) const {
+  TRY_ASSIGN(const PasidTables tables, read_pasid_tables(*x_map, *x_touches, context));
+  if (tables.rid_pasid != 0 && x_ecap.get<hw::vtd::ecap::Rps>() == 0) return Code::NotSupported;
+  return tables;
+}
+
+VtdUnit::TranslationEntry VtdUnit::translation_entry(SourceId device) const {
   const std::span<Quad> context = x_tables.entry(device);
-  if (context.empty() || x_tables.mode() == Mode::Legacy) return context;
+  if (context.empty() || x_tables.mode() == Mode::Legacy) return {.pieces = context};
   if (!x_tables.table_of(device).known.contains(device.devfn())) return {};
-  const auto tables = read_pasid_tables(*x_map, *x_touches, context);
+  const auto tables = pasid_tables(context);
   if (!tables.ok()) return {};
-  return tables->rid_entry(*x_map);
+  return {.pieces = tables->rid_entry(*x_map), .rid_pasid = tables->rid_pasid};
 }
 
 // --- reading
@@ -62,7 +68,7 @@ LiveEntry VtdUnit::read_scalable(std::span<const Quad> context) const {
   const auto outer = snapshot<pieces_per_scalable_context>(context);
   LiveEntry live;
   if ((outer[0].lo & present_bit) == 0) return live;
-  const auto tables = read_pasid_tables(*x_map, *x_touches, outer);
+  const auto tables = pasid_tables(outer);
   if (!tables.ok()) {
     live.state = LiveEntry::State::Other;
     copy_words(outer, live.words);
@@ -144,9 +150,9 @@ Status VtdUnit::make_pasid_tables(SourceId device, std::span<Quad> context) {
     return table.error();
   }
   EntryWriter entries = writer();
-  entries.write_word(*x_map->at<u64>(directory), encode_table_pointer(*table));
-  const std::array<Quad, pieces_per_scalable_context> value{
-      encode_scalable_context({.base = directory, .pdts = one_page_pdts}), Quad{}};
+  entries.write_word(x_map->at<u64>(directory)[directory_index(x_rid_pasid)], encode_table_pointer(*table));
+  const ScalableContext made{.directory = {.base = directory, .pdts = one_page_pdts}, .rid_pasid = x_rid_pasid};
+  const std::array<Quad, pieces_per_scalable_context> value{encode_scalable_context(made), Quad{}};
   entries.install(context, value);
   x_tables.table_of(device).known.insert(device.devfn());
   return {};
@@ -156,7 +162,7 @@ Status VtdUnit::make_pasid_tables(SourceId device, std::span<Quad> context) {
 
 Status VtdUnit::install(SourceId device, const EntrySpec& to) {
   if (!is_possible(to)) return Code::Invalid;
-  const std::span<Quad> entry = translation_entry(device);
+  const std::span<Quad> entry = translation_entry(device).pieces;
   if (entry.empty()) return Code::Invalid;
   if (ContextTables::is_present(entry)) return Code::Busy;
   std::array<Quad, pieces_per_pasid_entry> value{encode(to)};
@@ -172,21 +178,22 @@ Status VtdUnit::replace(SourceId device, const EntrySpec& from, const EntrySpec&
   if (!is_possible(to)) return Code::Invalid;
   const LiveEntry live = read_entry(device);
   if (live.state != LiveEntry::State::Translating || live.spec != from) return Code::Mismatch;
-  const std::span<Quad> entry = translation_entry(device);
-  if (entry.empty()) return Code::Mismatch;
+  const TranslationEntry entry = translation_entry(device);
+  if (entry.pieces.empty()) return Code::Mismatch;
   return replace_checked(device, entry, from, to);
 }
 
 /// Pointer, width and id change in one store, so no cache entry ever pairs one table with the other's id. The id of the
 /// old table is flushed because it may leave the device; that of the new one because it may have been cached since the
 /// store.
-Status VtdUnit::replace_checked(SourceId device, std::span<Quad> entry, const EntrySpec& from, const EntrySpec& to) {
-  writer().replace(entry[0], encode(to));
-  Status forgotten = forget_entry(device, from.did);
-  if (forgotten.ok() && to.did != from.did) forgotten = forget_entry(device, to.did);
+Status VtdUnit::replace_checked(SourceId device, const TranslationEntry& entry, const EntrySpec& from,
+                                const EntrySpec& to) {
+  writer().replace(entry.pieces[0], encode(to));
+  Status forgotten = forget_entry(device, from.did, entry.rid_pasid);
+  if (forgotten.ok() && to.did != from.did) forgotten = forget_entry(device, to.did, entry.rid_pasid);
   if (forgotten.ok()) return {};
-  writer().replace(entry[0], encode(from));
-  if (const Status back = forget_entry(device, to.did); !back.ok())
+  writer().replace(entry.pieces[0], encode(from));
+  if (const Status back = forget_entry(device, to.did, entry.rid_pasid); !back.ok())
     x_world->log(LogLevel::Error, line().text("a replacement was given up and the unit does not answer").view());
   return forgotten;
 }
@@ -195,7 +202,8 @@ Status VtdUnit::block(SourceId device) {
   const std::span<Quad> context = x_tables.entry(device);
   if (context.empty() || !ContextTables::is_present(context)) return {};
   const LiveEntry live = read_entry(device);
-  std::span<Quad> entry = translation_entry(device);
+  const TranslationEntry inner = translation_entry(device);
+  std::span<Quad> entry = inner.pieces;
   const bool at_context = entry.empty();
   if (at_context) {
     entry = context;
@@ -207,7 +215,7 @@ Status VtdUnit::block(SourceId device) {
   entries.clear_present(entry);
   // The id under which an unknown entry is cached is not known either.
   const bool by_id = live.state == LiveEntry::State::Translating && !at_context;
-  TRY(by_id ? forget_entry(device, live.spec.did) : forget_everything());
+  TRY(by_id ? forget_entry(device, live.spec.did, inner.rid_pasid) : forget_everything());
   entries.clear_rest(entry);
   return commit_writes();
 }

@@ -33,18 +33,18 @@ inline std::vector<u8> one_unit_dmar() {
 /// What one kernel has. Its scratch memory is the same in every kernel, as in a real update.
 class TestKernel {
  public:
-  TestKernel(HardwareWorld& in, Mode mode, TestOpen open = TestOpen::Now)
+  TestKernel(HardwareWorld& in, const UnitOptions& options, TestOpen open = TestOpen::Now)
       : world(in), host(in, open), table(one_unit_dmar()) {
     auto dmar = Dmar::open(std::as_bytes(std::span(table)), bridges, host.memory.map, host.early);
     if (!dmar.ok()) throw std::runtime_error("DMAR");
     auto made =
-        VtdUnit::create(world, host.memory.map, host.memory.touches, host.early, **dmar, (*dmar)->units()[0], mode);
+        VtdUnit::create(world, host.memory.map, host.memory.touches, host.early, **dmar, (*dmar)->units()[0], options);
     code = made.code();
     if (made.ok()) unit = *made;
   }
   /// Started and with memory.
-  static std::unique_ptr<TestKernel> started(HardwareWorld& world, Mode mode) {
-    auto kernel = std::make_unique<TestKernel>(world, mode);
+  static std::unique_ptr<TestKernel> started(HardwareWorld& world, Mode mode, u32 rid_pasid = 0) {
+    auto kernel = std::make_unique<TestKernel>(world, UnitOptions{mode, rid_pasid});
     if (!kernel->unit->start_fresh().ok() || !kernel->unit->attach_memory(kernel->host.memory).ok())
       throw std::runtime_error("the unit did not start");
     return kernel;
@@ -75,7 +75,8 @@ class TestKernel {
   [[nodiscard]] u64 translation_entry(SourceId device, Mode mode) {
     const u64 context = context_entry(device, mode);
     if (mode == Mode::Legacy || context == 0 || (word(context) & 1) == 0) return context;
-    return word(word(context) & ~u64{0xfff}) & ~u64{0xfff};
+    const u64 rid_pasid = word(context + 8) & 0xfffff;
+    return (word((word(context) & ~u64{0xfff}) + 8 * (rid_pasid >> 6)) & ~u64{0xfff}) + 64 * (rid_pasid & 63);
   }
 
   HardwareWorld& world;

@@ -71,7 +71,7 @@ Status VtdUnit::preserve_device(BlockSink& sink, SourceId device, abi::iommu::In
   ContextTable& table = x_tables.table_of(device);
   if (table.page.value == 0 || !table.known.contains(device.devfn())) return Code::Invalid;
   if (table.recorded.contains(device.devfn())) return Code::Busy;
-  TRY_ASSIGN(const PasidTables tables, read_pasid_tables(*x_map, *x_touches, x_tables.entry(device)));
+  TRY_ASSIGN(const PasidTables tables, pasid_tables(x_tables.entry(device)));
   TRY(sink.preserve(tables.directory_block()));
   if (const Status marked = sink.preserve(tables.table_block()); !marked.ok()) {
     sink.unpreserve(tables.directory_block());
@@ -89,7 +89,7 @@ void VtdUnit::unpreserve_device(BlockSink& sink, SourceId device, abi::iommu::In
   ContextTable& table = x_tables.table_of(device);
   if (table.page.value == 0 || !table.recorded.contains(device.devfn())) return;
   table.recorded.erase(device.devfn());
-  const auto tables = read_pasid_tables(*x_map, *x_touches, x_tables.entry(device));
+  const auto tables = pasid_tables(x_tables.entry(device));
   verify_invariant(tables.ok(), "the PASID tables of a preserved device were damaged");
   sink.unpreserve(tables->table_block());
   sink.unpreserve(tables->directory_block());

@@ -101,7 +101,7 @@ TEST_P(HandoverTest, WithoutAKeptRootNothingIsPreservedAndNoJumpAllowed) {
 
 TEST_P(HandoverTest, ARootInScratchCannotBeKept) {
   HardwareWorld of_its_own;
-  TestKernel early(of_its_own, GetParam());
+  TestKernel early(of_its_own, UnitOptions{GetParam()});
   ASSERT_TRUE(early.unit->start_fresh().ok());
   FakeHandover empty;
   EXPECT_EQ(early.unit->keep_root(empty).code(), Code::Io);
@@ -111,7 +111,7 @@ TEST_P(HandoverTest, ARootInScratchCannotBeKept) {
 TEST_P(HandoverTest, AUnitWhoseQueueIsSilentStillWalksARootThatIsKept) {
   HardwareWorld of_its_own;
   of_its_own.unit().queue = FakeUnit::Queue::Silent;
-  TestKernel early(of_its_own, GetParam());
+  TestKernel early(of_its_own, UnitOptions{GetParam()});
   EXPECT_EQ(early.unit->start_fresh().code(), Code::TimedOut);
   ASSERT_TRUE(early.unit->attach_memory(early.host.memory).ok());
   FakeHandover empty;

@@ -281,7 +281,7 @@ TEST(UnitCreation, RefusesUnitsItCannotDrive) {
         Case{test_cap, test_ecap & ~u64{2}, "no invalidation queue"}, Case{~u64{0}, ~u64{0}, "do not answer"},
         Case{test_cap & ~(u64{0x1f} << 8), test_ecap, "depth"}}) {
     HardwareWorld world(one.cap, one.ecap);
-    const TestKernel kernel(world, Mode::Scalable);
+    const TestKernel kernel(world, UnitOptions{Mode::Scalable});
     EXPECT_EQ(kernel.code, Code::NotSupported);
     EXPECT_THAT(world.log_lines.back(), HasSubstr(one.why));
     EXPECT_EQ(world.unit().writes.size(), 0u) << "nothing was written to it";

@@ -1,7 +1,7 @@
 // ModelSession: one modelled machine and the kernels that run on it, one after the other, in this process.
 //
-// The kernel is the very one of the other worlds, in its traced build. Each generation runs in a fiber of its own and is
-// left without any destructor when it jumps, stops or panics; a program must own nothing on the fiber's stack then.
+// The kernel is the very one of the other worlds, in its traced build. Each generation runs in a fiber of its own and
+// is left without any destructor when it jumps, stops or panics; a program must own nothing on the fiber's stack then.
 // Threads: one.
 #pragma once
 
@@ -22,7 +22,7 @@ struct Generation {
   sim::Outcome outcome;
   holdfast::Code boot = holdfast::Code::Ok;  // of Kernel::boot(); the program did not run if it failed
   std::string log;                           // what the kernel said
-  holdfast::u64 steps = 0;                   // step hooks since it was entered, or since the program restarted the count
+  holdfast::u64 steps = 0;  // step hooks since it was entered, or since the program restarted the count
   holdfast::u64 allocations = 0;
   /// What the kernel would have passed to the next one: where a stopped kernel's state is found.
   holdfast::Handover numbers;
@@ -60,6 +60,8 @@ class ModelSession {
   Generation run(const Program& program, sim::GenerationPlan plan = {});
 
   [[nodiscard]] const holdfast::Handover& handover() const { return x_handover; }
+  /// Of the next kernels.
+  void set_command_line(std::string line) { x_command_line = std::move(line); }
   void set_handover(const holdfast::Handover& handover) { x_handover = handover; }
 
  private:

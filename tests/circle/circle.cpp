@@ -39,7 +39,9 @@ sim::MachineConfig machine_config(const Scene& scene) {
   return config;
 }
 
-std::string command_line(const Scene& scene) { return "mode=" + scene.mode + " tables=" + scene.tables; }
+std::string command_line(const Scene& scene) {
+  return "mode=" + scene.mode + " tables=" + scene.tables + " rid_pasid=" + std::to_string(scene.rid_pasid);
+}
 
 vmm::Options vmm_options(const Scene& scene) {
   vmm::Options options;
@@ -82,7 +84,8 @@ void Circle::run_to_the_end() {
     ASSERT_EQ(ended.boot, Code::Ok) << ended.text();
     ASSERT_FALSE(reports.empty());
     ASSERT_EQ(reports.back().outcome, vmm::Outcome::Finished)
-        << reports.back().step << ": errno " << reports.back().error << "\n" << ended.text();
+        << reports.back().step << ": errno " << reports.back().error << "\n"
+        << ended.text();
     return;
   }
 }

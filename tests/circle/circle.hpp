@@ -18,6 +18,7 @@ enum class StaleUses : u8 { Counted, Ignored };
 struct Scene {
   std::string mode = "scalable";
   std::string tables = "arena";
+  u32 rid_pasid = 0;
   sim::CacheModel caches = sim::CacheModel::Hoarding;
   u64 ram_bytes = u64{32} << 20;
   u64 file_bytes = u64{256} << 10;
@@ -36,8 +37,8 @@ inline constexpr u32 bystander = preserved_devices;
 [[nodiscard]] std::string command_line(const Scene& scene);
 [[nodiscard]] vmm::Options vmm_options(const Scene& scene);
 
-/// While the VMM only waits, the kernel changes nothing, so every use of a cached translation that a fresh walk contradicts
-/// is the trace of an invalidation that is missing. (During a change such uses are the hardware's right.)
+/// While the VMM only waits, the kernel changes nothing, so every use of a cached translation that a fresh walk
+/// contradicts is the trace of an invalidation that is missing. (During a change such uses are the hardware's right.)
 class WatchedSyscalls : public host::LocalSyscalls {
  public:
   explicit WatchedSyscalls(host::ModelSession::Context& context)
@@ -68,7 +69,8 @@ class Circle {
   std::vector<vmm::Report> reports;
 };
 
-/// Nothing lost, repeated, wrong or faulted by the preserved devices; no wild write; no use of the units against the manual.
+/// Nothing lost, repeated, wrong or faulted by the preserved devices; no wild write; no use of the units against the
+/// manual.
 void expect_clean(Circle& circle);
 
 }  // namespace circle

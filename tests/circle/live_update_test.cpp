@@ -15,6 +15,7 @@ struct Variant {
   std::string tables;
   sim::CacheModel caches;
   vmm::DomainLayout domains;
+  u32 rid_pasid = 0;
 };
 
 /// For messages.
@@ -23,7 +24,8 @@ void PrintTo(const Variant& variant, std::ostream* out) { *out << variant.mode <
 std::string name_of(const testing::TestParamInfo<Variant>& info) {
   const Variant& v = info.param;
   return v.mode + "_" + v.tables + (v.caches == sim::CacheModel::Hoarding ? "_hoarding" : "_uncached") +
-         (v.domains == vmm::DomainLayout::Shared ? "_shared" : "_separate");
+         (v.domains == vmm::DomainLayout::Shared ? "_shared" : "_separate") +
+         (v.rid_pasid != 0 ? "_rid_pasid_" + std::to_string(v.rid_pasid) : "");
 }
 
 class LiveUpdate : public testing::TestWithParam<Variant> {
@@ -34,6 +36,7 @@ class LiveUpdate : public testing::TestWithParam<Variant> {
     scene.tables = GetParam().tables;
     scene.caches = GetParam().caches;
     scene.domains = GetParam().domains;
+    scene.rid_pasid = GetParam().rid_pasid;
     return scene;
   }
 };
@@ -77,14 +80,16 @@ TEST_P(LiveUpdate, TurnsTranslationOnOnceAndSetsNoRootAfterTheColdBoot) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Circle, LiveUpdate,
-                         testing::Values(Variant{"scalable", "arena", sim::CacheModel::Hoarding, vmm::DomainLayout::Shared},
-                                         Variant{"scalable", "arena", sim::CacheModel::Absent, vmm::DomainLayout::Shared},
-                                         Variant{"scalable", "page", sim::CacheModel::Hoarding, vmm::DomainLayout::Separate},
-                                         Variant{"legacy", "arena", sim::CacheModel::Hoarding, vmm::DomainLayout::Shared},
-                                         Variant{"legacy", "arena", sim::CacheModel::Absent, vmm::DomainLayout::Separate},
-                                         Variant{"legacy", "page", sim::CacheModel::Hoarding, vmm::DomainLayout::Shared}),
-                         name_of);
+INSTANTIATE_TEST_SUITE_P(
+    Circle, LiveUpdate,
+    testing::Values(Variant{"scalable", "arena", sim::CacheModel::Hoarding, vmm::DomainLayout::Shared},
+                    Variant{"scalable", "arena", sim::CacheModel::Absent, vmm::DomainLayout::Shared},
+                    Variant{"scalable", "arena", sim::CacheModel::Hoarding, vmm::DomainLayout::Separate, 65},
+                    Variant{"scalable", "page", sim::CacheModel::Hoarding, vmm::DomainLayout::Separate},
+                    Variant{"legacy", "arena", sim::CacheModel::Hoarding, vmm::DomainLayout::Shared},
+                    Variant{"legacy", "arena", sim::CacheModel::Absent, vmm::DomainLayout::Separate},
+                    Variant{"legacy", "page", sim::CacheModel::Hoarding, vmm::DomainLayout::Shared}),
+    name_of);
 
 TEST(Control, WithoutPreservationEveryDeviceFaultsAndNothingComesBack) {
   Scene scene;
