@@ -6,7 +6,9 @@ namespace {
 /// Every layout that crosses a jump. 1212547073 is 0x48460001: IOMMU records with arena blocks.
 constexpr char descriptor[] =
     "kho-v2\0luo-v1\0luo-session-v2\0luo-flb-v1\0memfd-v2\0iommu-liveupdate:1\0iommu-liveupdate:1212547073\0"
-    "holdfast-iommufd-v1\0holdfast-vfio-pci-v1\0holdfast-pci-v1\0holdfast-attest-v1";
+    "holdfast-iommufd-v1\0holdfast-vfio-pci-v1\0holdfast-pci-v1\0holdfast-attest-v1\0holdfast-pt:2";
+
+constexpr std::string_view first_stage_tables = "holdfast-pt:2";
 
 /// Elf64_Nhdr with name and descriptor, padded to 4 bytes (System V ABI, Note Section).
 struct alignas(4) Note {
@@ -35,10 +37,11 @@ bool note_names(std::string_view text, std::string_view layout) {
   return false;
 }
 
-Status check_next_image(std::string_view next, std::string_view& missing) {
+Status check_next_image(std::string_view next, const Written& written, std::string_view& missing) {
   for (std::string_view rest = own_note(); !rest.empty();) {
     const std::string_view entry = rest.substr(0, rest.find('\0'));
-    if (!note_names(next, entry)) return missing = entry, Code::UnknownVersion;
+    const bool is_written = entry != first_stage_tables || written.first_stage;
+    if (is_written && !note_names(next, entry)) return missing = entry, Code::UnknownVersion;
     rest.remove_prefix(entry.size() < rest.size() ? entry.size() + 1 : entry.size());
   }
   return {};
