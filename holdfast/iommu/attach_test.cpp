@@ -152,6 +152,22 @@ TEST_F(Attach, FlushThatFailsIsOwedAndNothingIsFreedBefore) {
   EXPECT_EQ(log().front(), "flush did 2");
 }
 
+TEST_F(Attach, IdOfAReplacementThatHardwareDidNotConfirmIsNotGivenAway) {
+  Domain& first = kernel.new_domain(device(device_a));
+  Domain& second = kernel.new_domain(device(device_a));
+  ASSERT_TRUE(core().attach(device(device_a), first).ok());
+  machine.units[0].dies_in_replace = true;
+  EXPECT_EQ(core().attach(device(device_a), second).code(), Code::TimedOut);
+  EXPECT_EQ(device(device_a).domain(), &first);
+  EXPECT_EQ(unit(device_a).dids(), (std::set<u16>{2, 3})) << "hardware may have cached the new id";
+  EXPECT_EQ(core().destroy_domain(second).code(), Code::TimedOut);
+  machine.units[0].answers = true;
+  log().clear();
+  EXPECT_TRUE(core().destroy_domain(second).ok());
+  EXPECT_EQ(log(), std::vector<std::string>{"flush domain did 3"});
+  EXPECT_EQ(unit(device_a).dids(), std::set<u16>{2});
+}
+
 TEST_F(Attach, IdThatCannotBeFlushedIsNotGivenAway) {
   Domain& first = kernel.new_domain(device(device_a));
   Domain& second = kernel.new_domain(device(device_a));

@@ -132,7 +132,8 @@ class Core {
 
   /// Levels and width as the unit of @p limits_from allows. Errors: Invalid (no usable level or page size), NoMemory.
   Result<Domain*> create_domain(const Device& limits_from, const DomainOptions& options);
-  /// Frees tables and object; of a restored domain its incoming pages. Errors: Busy (attached or preserved), TimedOut
+  /// Frees tables and object; of a restored domain its incoming pages, unless a unit that does not answer may still
+  /// know them: then they stay taken, which is logged. Errors: Busy (attached or preserved), TimedOut
   /// or Io (the flush failed: nothing was freed).
   Status destroy_domain(Domain& domain);
   /// All or nothing. Errors: Busy (preserved), NotSupported (restored), those of pt::Table::map, TimedOut, Io (the
@@ -180,7 +181,8 @@ class Core {
   // Freeze and jump. Between prepare_freeze() and its end (abandon_freeze(), reinstate() or the jump) no other call.
 
   /// Before the last consent: everything that can fail. @p generation: live-update number of the jump.
-  /// Errors: TimedOut, Io (a queue does not answer), NoMemory.
+  /// Units that do not work are not asked and not cut off: whoever calls sees to it that what stands behind them does
+  /// no DMA. Errors: TimedOut, Io (a queue does not answer; the log says whose), NoMemory.
   Status prepare_freeze(u64 generation);
   /// The freeze was refused after prepare_freeze() and before cut_off().
   void abandon_freeze();
@@ -256,6 +258,7 @@ class Core {
   [[nodiscard]] std::string_view link_incoming(IncomingDevice& device, DomainId did);
   void block_strays(UnitState& state);
   void lose_devices(const Unit& unit, std::string_view reason);
+  void keep_restored_tables();
   void report(const Quarantined& what) const;
   void distrust(const Quarantined& what);
 
@@ -296,6 +299,7 @@ class Core {
   Status block_device(Device& device);
   Status flush(Domain& domain);
   Status destroy_locked(Domain& domain);
+  void free_restored_tables(Domain& domain);
   [[nodiscard]] const pt::Reader* reader_of(const Domain& domain, std::optional<pt::TreeReader>& storage) const;
 
   // core_preserve.cpp

@@ -102,6 +102,7 @@ void Core::start_unit(UnitState& state) {
     ++x_report.units_fresh;
   else
     state.reason = "it does not start";
+  if (!state.working) keep_restored_tables();
 }
 
 void Core::quarantine_unit(UnitState& state, std::string_view reason) {
@@ -109,6 +110,13 @@ void Core::quarantine_unit(UnitState& state, std::string_view reason) {
   ++x_report.units_quarantined;
   state.working = state.unit->quarantine().ok();
   state.reason = state.working ? reason : "it cannot be quarantined";
+  if (!state.working) keep_restored_tables();
+}
+
+/// A unit that does not answer may go on with what it has cached. Which domains it knew only damaged or missing records
+/// could say, so no table that came in is given to anyone else.
+void Core::keep_restored_tables() {
+  for (IncomingDomain& incoming : x_incoming.domains) incoming.is_kept = true;
 }
 
 void Core::block_adopted(std::string_view reason) {

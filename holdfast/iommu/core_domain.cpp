@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "holdfast/iommu/core.hpp"
+#include "holdfast/iommu/log_line.hpp"
 #include "holdfast/iommu/undo.hpp"
 
 namespace holdfast::iommu {
@@ -63,15 +64,28 @@ Status Core::destroy_locked(Domain& domain) {
     domain.x_gather.complete(*domain.x_table);  // no id is left under which hardware could remember
     pt::Table::destroy(domain.x_table);
   } else {
-    if (IncomingDomain* incoming = incoming_of(domain); incoming != nullptr) incoming->domain = nullptr;
-    const Status freed = pt::RestoredTable::destroy(domain.x_restored, x_handover);
-    if (freed.code() == Code::NotSupported) pt::RestoredTable::forget(domain.x_restored);
-    if (freed.code() == Code::Corrupt)
-      x_memory.world.log(LogLevel::Error, "iommu: pages of a restored domain belonged to somebody else");
+    free_restored_tables(domain);
   }
   x_domains.remove(domain);
   x_memory.heap.destroy(&domain);
   return {};
+}
+
+/// What is not freed stays as it came, in the incoming map: nobody else gets it.
+void Core::free_restored_tables(Domain& domain) {
+  IncomingDomain* incoming = incoming_of(domain);
+  if (incoming != nullptr) incoming->domain = nullptr;
+  if (incoming != nullptr && incoming->is_kept) {
+    LogLine line;
+    line.text("iommu: the tables of restored domain ").hex(incoming->address.value);
+    line.text(" stay taken: a unit that does not answer may still know them");
+    x_memory.world.log(LogLevel::Error, line.view());
+    return pt::RestoredTable::forget(domain.x_restored);
+  }
+  const Status freed = pt::RestoredTable::destroy(domain.x_restored, x_handover);
+  if (freed.code() == Code::NotSupported) pt::RestoredTable::forget(domain.x_restored);
+  if (freed.code() == Code::Corrupt)
+    x_memory.world.log(LogLevel::Error, "iommu: pages of a restored domain belonged to somebody else");
 }
 
 Status Core::map(Domain& domain, Iova iova, std::span<const PhysRange> runs, pt::Prot prot, Iova* first_collision) {
@@ -147,8 +161,12 @@ Status Core::attach(Device& device, Domain& domain) {
   TRY_ASSIGN(UnitLink * link, take_link(domain, device.unit()));
   Undo undo([&] { drop_unused_link(domain, *link); });
   TRY(device.unit().prepare(device.id()));
-  TRY(point_entry(device, domain, *link));
   undo.keep();
+  if (const Status pointed = point_entry(device, domain, *link); !pointed.ok()) {
+    // The entry is as it was, but hardware may have seen the new id: it is flushed before it is anyone else's.
+    put_link(domain, *link);
+    return pointed;
+  }
   if (device.x_domain != nullptr) leave(device);
   join(device, domain);
   return {};
@@ -222,7 +240,7 @@ Result<UnitLink*> Core::take_link(Domain& domain, Unit& unit) {
   return link;
 }
 
-/// The attach did not happen: hardware never saw a new id.
+/// The attach did not come to the entry: hardware never saw a new id.
 void Core::drop_unused_link(Domain& domain, UnitLink& link) {
   if (--link.devices != 0 || link.is_owed) return;
   link.unit->release_did(link.did);

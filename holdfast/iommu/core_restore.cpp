@@ -84,11 +84,15 @@ void Core::check_reach() {
   }
 }
 
-/// Ids of devices that were given up before there was a domain object. One that could not be blocked keeps its id.
+/// Ids of devices that were given up before there was a domain object. Where one could not be blocked the id stays
+/// taken, whatever its entry says: hardware did not confirm it.
 void Core::unlink_given_up(IncomingDomain& incoming) {
-  for (const IncomingDevice* device = incoming.links; device != nullptr; device = device->next_link)
-    if (device->unit->read_entry(device->id()).state == LiveEntry::State::Absent)
-      device->unit->release_did(DomainId(static_cast<u16>(device->record.domain_iommu.attachment_id)));
+  for (const IncomingDevice* link = incoming.links; link != nullptr; link = link->next_link) {
+    bool is_stuck = false;
+    for (const IncomingDevice& device : x_incoming.devices)
+      is_stuck = is_stuck || (device.is_stuck && device.domain == &incoming && device.unit == link->unit);
+    if (!is_stuck) link->unit->release_did(DomainId(static_cast<u16>(link->record.domain_iommu.attachment_id)));
+  }
   incoming.links = nullptr;
 }
 
@@ -234,6 +238,9 @@ void Core::give_up_incoming(IncomingDevice& incoming, std::string_view reason) {
   if (!incoming.unit->block(incoming.id()).ok()) {
     // It may still translate: its domain, id and pages stay taken for ever.
     incoming.reason = "it cannot be blocked";
+    incoming.is_stuck = true;
+    incoming.domain->is_kept = true;
+    report(about(incoming));
     return;
   }
   Domain* domain = incoming.domain->domain;

@@ -109,6 +109,7 @@ struct IncomingDomain {
   abi::attest::DomainAttest attest{};
   std::string_view reason;
   u64 block_list_pages = 0;         // known once the list was read and found good
+  bool is_kept = false;             // a unit that does not answer may still know its tables: they are never freed
   IncomingDevice* links = nullptr;  // one device for each unit
   Domain* domain = nullptr;         // the restored domain, while it exists
 };
@@ -123,6 +124,7 @@ struct IncomingDevice {
   IncomingDevice* next_link = nullptr;
   bool is_adopted = false;  // its entry is left in hardware, its id reserved
   bool is_settled = false;  // registered, or given up
+  bool is_stuck = false;    // given up, and could not be blocked: hardware may still translate for it
 
   [[nodiscard]] u16 segment() const { return static_cast<u16>(record.pci_domain_nr); }
   [[nodiscard]] SourceId id() const { return SourceId(static_cast<u16>(record.devid)); }

@@ -15,6 +15,7 @@
 
 #include <array>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <new>
@@ -45,6 +46,8 @@ struct FakeHardware {
   bool translating = false;
   bool answers = true;
   bool dies_after_replace = false;
+  bool dies_in_replace = false;  // and the entry is as it was
+  bool dies_in_block = false;    // the entry is gone, which hardware does not confirm
   std::vector<std::string> log;
 };
 
@@ -132,6 +135,7 @@ class FakeUnit final : public Unit {
   Status replace(SourceId id, const EntrySpec& from, const EntrySpec& to) override {
     if (!x_hw.answers) return Code::TimedOut;
     if (*entry(id) != encode(from)) return Code::Mismatch;
+    if (x_hw.dies_in_replace) return x_hw.answers = false, Code::TimedOut;
     *entry(id) = encode(to);
     if (x_hw.dies_after_replace) x_hw.answers = false;
     log("replace", id, to.did);
@@ -140,6 +144,7 @@ class FakeUnit final : public Unit {
   Status block(SourceId id) override {
     if (!x_hw.answers) return Code::TimedOut;
     if (Entry* at = entry(id); at != nullptr) *at = {};
+    if (x_hw.dies_in_block) return x_hw.answers = false, Code::TimedOut;
     log("block", id);
     return {};
   }
@@ -308,6 +313,8 @@ class Undying {
   T* x_object;
 };
 
+class Kernel;
+
 class Machine {
  public:
   explicit Machine(u64 ram_bytes = u64{64} << 20) {
@@ -322,7 +329,8 @@ class Machine {
   void jump() { x_worlds.push_back(std::make_unique<TestWorld>(*x_worlds.back(), AfterJump{})); }
 
   std::array<FakeHardware, 2> units;
-  std::vector<std::unique_ptr<FakeUnit>> drivers;  // of all kernels: freed with the machine
+  std::function<void(Kernel&)> before_memory_opens;  // of the next live kernel
+  std::vector<std::unique_ptr<FakeUnit>> drivers;    // of all kernels: freed with the machine
 
  private:
   std::vector<std::unique_ptr<TestWorld>> x_worlds;
@@ -408,6 +416,7 @@ class Kernel {
     memory().touches.running = false;
     if (until == Until::Adopted) return;
     EXPECT_TRUE(handover().claim_incoming(*x_incoming).ok());
+    if (machine.before_memory_opens) machine.before_memory_opens(*this);
     memory().open();
     open_handover();
     for (FakeUnit* unit : x_units) unit->memory_is_up = true;

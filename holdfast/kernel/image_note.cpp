@@ -24,25 +24,28 @@ struct alignas(4) Note {
   }
 };
 
+/// The first entry of @p rest, which loses it.
+std::string_view take_entry(std::string_view& rest) {
+  const std::string_view entry = rest.substr(0, rest.find('\0'));
+  rest.remove_prefix(entry.size() < rest.size() ? entry.size() + 1 : entry.size());
+  return entry;
+}
+
 [[gnu::section(".note.holdfast"), gnu::used, gnu::retain]] constexpr Note note;
 
 }  // namespace
 
 bool note_names(std::string_view text, std::string_view layout) {
-  while (!text.empty()) {
-    const std::string_view entry = text.substr(0, text.find('\0'));
-    if (entry == layout) return true;
-    text.remove_prefix(entry.size() < text.size() ? entry.size() + 1 : entry.size());
-  }
+  while (!text.empty())
+    if (take_entry(text) == layout) return true;
   return false;
 }
 
 Status check_next_image(std::string_view next, const Written& written, std::string_view& missing) {
   for (std::string_view rest = own_note(); !rest.empty();) {
-    const std::string_view entry = rest.substr(0, rest.find('\0'));
-    const bool is_written = entry != first_stage_tables || written.first_stage;
-    if (is_written && !note_names(next, entry)) return missing = entry, Code::UnknownVersion;
-    rest.remove_prefix(entry.size() < rest.size() ? entry.size() + 1 : entry.size());
+    const std::string_view entry = take_entry(rest);
+    if (entry == first_stage_tables && !written.first_stage) continue;
+    if (!note_names(next, entry)) return missing = entry, Code::UnknownVersion;
   }
   return {};
 }

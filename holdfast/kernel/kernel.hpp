@@ -88,6 +88,7 @@ class Kernel {
 
   // live_update.cpp
   Status check_successor();
+  Status check_unblocked_devices();
   Status get_ready(Readiness& reached);
   Status drop_view();
   void undo(Readiness reached);

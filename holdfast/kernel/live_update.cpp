@@ -1,5 +1,6 @@
 // Freeze and jump. Everything that can fail comes before the last consent and is rolled back to the exact initial
 // state; after it nothing allocates, and only a jump that returns leads back.
+#include "holdfast/iommu/log_line.hpp"
 #include "holdfast/kernel/image_note.hpp"
 #include "holdfast/kernel/kernel.hpp"
 #include "holdfast/memory/vec.hpp"
@@ -47,6 +48,7 @@ Code Kernel::live_update() {
 
 Status Kernel::get_ready(Readiness& reached) {
   TRY(check_successor());
+  TRY(check_unblocked_devices());
   TRY(x_orchestrator.freeze());
   reached = Readiness::Frozen;
   TRY(x_iommu.prepare_freeze(x_orchestrator.number() + 1));
@@ -78,6 +80,21 @@ Status Kernel::check_successor() {
     return status;
   }
   return {};
+}
+
+/// What stands behind no unit, or behind one that does not work, is not cut off: it would go on writing to memory that
+/// the next kernel gives out. Only with its bus mastering off is it harmless.
+Status Kernel::check_unblocked_devices() {
+  Status status;
+  x_pci.for_each_function([&](pci::Function& function) {
+    if (function.is_bridge || function.iommu_device != nullptr) return;
+    if (x_pci.bus_master(function) == pci::BusMaster::Off) return;
+    iommu::LogLine line;
+    line.text("kernel: the live update is refused: no working unit blocks ").device(function.segment, function.id);
+    log(LogLevel::Error, line.text(", and its bus mastering is on: turn that off").view());
+    status = Code::Busy;
+  });
+  return status;
 }
 
 /// Records, root, context and PASID tables are small blocks, and the cut-off still writes them. Nobody here touches

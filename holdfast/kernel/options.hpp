@@ -12,7 +12,7 @@
 namespace holdfast::kernel {
 
 struct Options {
-  vtd::Mode mode = vtd::Mode::Scalable;        // mode=scalable|legacy; legacy is used where the unit cannot do better
+  vtd::Mode mode = vtd::Mode::Scalable;        // mode=scalable|legacy, of units that do not translate yet
   std::optional<pt::Format> stage;             // stage=first|second; else second where the unit has it, or first
   u32 rid_pasid = 0;                           // rid_pasid=N: RID_PASID of new context entries; 0 where mode=legacy
   luo::Policy policy = luo::Policy::Holdfast;  // policy=holdfast|linux

@@ -50,7 +50,12 @@ void Orchestrator::withdraw_consent(OutgoingSession& session, OutgoingFile* from
     file->handler->unfreeze(*file->file, file->data);
 }
 
+/// What cannot be passed on ends the freeze: going on would lose it without anybody's decision. It is the
+/// administrator's to give up, and the log says what and how.
 Status Orchestrator::pass_on_all() {
+  if (x_lost_sessions != 0)
+    say(LogLevel::Warning, "sessions that nobody could ask for are left behind, and what they held is lost, under",
+        abi::luo::subtree_name);
   for (IncomingSession& session : x_incoming)
     if (!session.x_finished) TRY(pass_on(session));
   return {};
@@ -58,7 +63,14 @@ Status Orchestrator::pass_on_all() {
 
 Status Orchestrator::pass_on(IncomingSession& incoming) {
   const auto refuse = [&](Code why) -> Status {
-    return say(LogLevel::Warning, "cannot pass on session", incoming.name(), why), why;
+    say(LogLevel::Error, "the live update is refused: cannot pass on session", incoming.name(), why);
+    if (why == Code::NoMemory) return why;
+    say(LogLevel::Error,
+        x_policy == Policy::Linux
+            ? "it has to be finished; policy linux knows no other way to be rid of session"
+            : "finish it, or close it and give it up (LIVEUPDATE_IOCTL_DROP_SESSION on /dev/liveupdate): session",
+        incoming.name());
+    return why;
   };
   if (incoming.x_damage != Code::Ok) return refuse(incoming.x_damage);
   if (x_outgoing_by_name.find(incoming.x_name) != nullptr) return refuse(Code::Exists);

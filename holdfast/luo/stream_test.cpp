@@ -240,6 +240,8 @@ TEST_F(DamagedRecords, ABadSessionCostsThatSessionAndIsNamed) {
       EXPECT_EQ(next->retrieve_fd(session, 1004).ok(), name == std::string("three"));
     }
     EXPECT_EQ(next->luo.freeze().code(), Code::Corrupt) << "what cannot be read cannot be passed on";
+    EXPECT_TRUE(says(*next, "refused: cannot pass on session 'two': "));
+    EXPECT_TRUE(says(*next, "give it up (LIVEUPDATE_IOCTL_DROP_SESSION on /dev/liveupdate): session 'two'"));
     sessions[1].file_set = right;
   }
   sessions[1].file_set.count = 200;
@@ -255,6 +257,9 @@ TEST_F(DamagedRecords, NamesWithoutEndAndDuplicateNamesLoseTheirSession) {
     const auto next = boot();
     EXPECT_EQ(next->luo.incoming_session_count(), 2u);
     EXPECT_TRUE(says(*next, "without end of its name"));
+    EXPECT_TRUE(next->luo.freeze().ok());
+    EXPECT_TRUE(says(*next, "left behind, and what they held is lost"));
+    next->luo.unfreeze();
     EXPECT_TRUE(next->retrieve("three").ok());
   }
   sessions[1] = right;

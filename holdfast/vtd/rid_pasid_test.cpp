@@ -14,11 +14,11 @@ constexpr u32 chosen = 65;  // second entry of the directory, second of its tabl
 constexpr SourceId device(0, 3, 0);
 constexpr SourceId newcomer(0, 4, 0);
 
-/// PASIDs of the PASID-cache invalidations that hardware was told since the last call.
+/// PASIDs of the selective PASID-cache invalidations that hardware was told since the last call.
 std::vector<u64> take_pasids(FakeUnit& unit) {
   std::vector<u64> pasids;
   for (const Quad& one : unit.executed)
-    if ((one.lo & 0xf) == 7) pasids.push_back(one.lo >> 32 & 0xfffff);
+    if ((one.lo & 0x3f) == 0x17) pasids.push_back(one.lo >> 32 & 0xfffff);
   unit.executed.clear();
   return pasids;
 }

@@ -90,7 +90,8 @@ class FakeUnit {
   }
 
   Queue queue = Queue::Answers;
-  u64 refused_type = 0xff;  // a descriptor of this type stops the queue
+  bool holds_writes = false;  // a flush of the write buffer does not end
+  u64 refused_type = 0xff;    // a descriptor of this type stops the queue
   std::vector<Write> writes;
   std::vector<Quad> executed;
   u64 roots_set = 0;
@@ -108,7 +109,10 @@ class FakeUnit {
       status |= u32{1} << 30;
       ++roots_set;
     }
-    if ((value >> 27 & 1) != 0) ++buffer_flushes;
+    if ((value >> 27 & 1) != 0) {
+      ++buffer_flushes;
+      status = (status & ~(u32{1} << 27)) | (holds_writes ? u32{1} << 27 : 0);
+    }
     const bool starts = (before >> 26 & 1) == 0 && (value >> 26 & 1) != 0;
     set<u32>(hw::vtd::gsts_offset, status);
     if (starts) set<u64>(hw::vtd::iqh_offset, 0);

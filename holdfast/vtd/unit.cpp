@@ -1,6 +1,7 @@
 #include "holdfast/vtd/unit.hpp"
 
 #include <new>
+#include <utility>
 
 #include "holdfast/vtd/early_array.hpp"
 #include "holdfast/vtd/faults.hpp"
@@ -13,6 +14,15 @@ namespace {
 using namespace hw::vtd;  // NOLINT: the registers' own names
 
 using pt::Format;
+
+/// The mode that hardware runs in, if it translates already; nothing if it does not, or in no mode that is known.
+std::optional<Mode> mode_in_use(const UnitRegisters& registers) {
+  if (registers.status().get<gsts::Tes>() == 0) return std::nullopt;
+  const auto found = static_cast<Ttm>(registers.read<Rtaddr>(rtaddr_offset).get<rtaddr::Ttm>());
+  if (found == Ttm::Legacy) return Mode::Legacy;
+  if (found == Ttm::Scalable) return Mode::Scalable;
+  return std::nullopt;
+}
 
 InvalidationQueue::Width queue_width(Ecap ecap) {
   return ecap.get<ecap::Smts>() != 0 ? InvalidationQueue::Width::Bits256 : InvalidationQueue::Width::Bits128;
@@ -53,6 +63,11 @@ Result<VtdUnit*> VtdUnit::create(World& world, const DirectMap& map, TouchMeter&
   if (cap.get<cap::Cm>() != 0) return refuse("caching mode is not supported yet");
   UnitOptions options = wanted;
   options.mode = choose_mode(cap, ecap, wanted.mode, wanted.format);
+  if (const auto in_use = mode_in_use(registers); in_use && *in_use != options.mode) {
+    options.mode = *in_use;
+    LogLine line = unit_line(description.register_base);
+    world.log(LogLevel::Warning, line.text("translation is on in the other mode, which is kept").view());
+  }
   const iommu::TableLimits tables = table_limits(cap, ecap, options.mode, wanted.format).front();
   if (tables.levels_mask == 0) return refuse("no page-table depth that is known");
   if (wanted.rid_pasid >= rid_pasid_limit) return Code::Invalid;
@@ -120,13 +135,24 @@ Status VtdUnit::commit_writes() {
   return x_registers.flush_write_buffer();
 }
 
-Status VtdUnit::forget_everything() {
-  std::array<Descriptor, 3> batch{context_cache_global()};
-  u64 count = 1;
-  if (x_tables.mode() == Mode::Scalable) batch[count++] = pasid_cache_global();
-  batch[count++] = iotlb_global(draining());
+Status VtdUnit::forget(std::span<const Descriptor> batch) {
+  const bool owed = std::exchange(x_owes_forgetting, true);
   TRY(commit_writes());
-  return x_queue.run({batch.data(), count});
+  if (owed) {
+    std::array<Descriptor, 3> everything{context_cache_global()};
+    u64 count = 1;
+    if (x_tables.mode() == Mode::Scalable) everything[count++] = pasid_cache_global();
+    everything[count++] = iotlb_global(draining());
+    TRY(x_queue.run({everything.data(), count}));
+  }
+  if (!batch.empty()) TRY(x_queue.run(batch));
+  x_owes_forgetting = false;
+  return {};
+}
+
+Status VtdUnit::forget_everything() {
+  x_owes_forgetting = true;
+  return forget({});
 }
 
 /// What was cached of the translation entry of @p device while its tag was @p tag.
@@ -136,8 +162,7 @@ Status VtdUnit::forget_entry(SourceId device, const iommu::CacheTag& tag, u32 ri
   const bool first_stage = tag.format == Format::X86FirstStage;
   const std::array<Descriptor, 2> batch{legacy ? context_cache_device(did, device) : pasid_cache_pasid(did, rid_pasid),
                                         first_stage ? pasid_iotlb_all(did, rid_pasid) : iotlb_domain(draining(), did)};
-  TRY(commit_writes());
-  return x_queue.run(batch);
+  return forget(batch);
 }
 
 void VtdUnit::mask_events() {
@@ -162,8 +187,7 @@ Status VtdUnit::invalidate(const iommu::CacheTag& tag, const pt::Gather& gather)
     for (u64 i = 0; first_stage && i < per_range; ++i)
       batch[count++] = pasid_iotlb_pages(tag.did, x_rid_pasids.values()[i], start, mask, change);
   }
-  TRY(commit_writes());
-  return x_queue.run({batch.data(), count});
+  return forget({batch.data(), count});
 }
 
 Status VtdUnit::invalidate_domain(const iommu::CacheTag& tag) {
@@ -175,14 +199,13 @@ Status VtdUnit::invalidate_domain(const iommu::CacheTag& tag) {
     batch[count++] = iotlb_global(draining());
   else
     for (const u32 pasid : x_rid_pasids.values()) batch[count++] = pasid_iotlb_all(tag.did, pasid);
-  TRY(commit_writes());
-  return x_queue.run({batch.data(), count});
+  return forget({batch.data(), count});
 }
 
 Status VtdUnit::check_alive() {
   // A root that is not kept would be overwritten by the next kernel while hardware reads it.
   if (x_registers.status().get<gsts::Tes>() == 0 || !x_keeps_root) return Code::Io;
-  return x_queue.run({});
+  return x_owes_forgetting ? forget({}) : x_queue.run({});
 }
 
 u32 VtdUnit::drain_faults() { return vtd::drain_faults(*x_world, x_registers, x_cap); }

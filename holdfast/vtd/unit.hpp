@@ -14,7 +14,8 @@
 // Translation is never turned off. Caching mode (CAP.CM) and units without a queue are refused.
 // Threads: the core's mutex (LockRank::Iommu) around everything; the queue has its own spinlock.
 // Failure: hardware waits are bounded. Where a command fails after an entry was made non-present, it stays so: the
-// device is blocked and the caller hears of it.
+// device is blocked and the caller hears of it. An invalidation that failed is owed: the next one of the unit, whatever
+// it is for, first makes hardware forget everything, so that a success also speaks for every failure before it.
 #pragma once
 
 #include "holdfast/iommu/unit.hpp"
@@ -32,7 +33,9 @@
 namespace holdfast::vtd {
 
 struct UnitOptions {
-  Mode mode = Mode::Scalable;  // falls back to Legacy where the unit lacks it, which limits() then says
+  /// Falls back to Legacy where the unit lacks it. Where translation is on already the mode is what hardware runs in,
+  /// which cannot change without a moment in which nothing translates. limits() says which it is.
+  Mode mode = Mode::Scalable;
   u32 rid_pasid = 0;  // below rid_pasid_limit; 0 where the unit knows no other (ECAP.RPS clear), which is logged
   /// First or second stage for new domains; nothing: second where the unit has it in the mode in use.
   /// A unit that has only the other says so and uses that.
@@ -129,13 +132,13 @@ class VtdUnit final : public iommu::Unit {
   [[nodiscard]] Draining draining() const;
   [[nodiscard]] bool has_protected_memory() const;
   Status commit_writes();
+  Status forget(std::span<const Descriptor> batch);
   Status forget_everything();
   Status forget_entry(SourceId device, const iommu::CacheTag& tag, u32 rid_pasid);
   void mask_events();
 
   // unit_bring_up.cpp
   void set_mode(Mode mode);
-  Mode mode_under_translation() const;
   [[nodiscard]] PhysAddr root_under_translation() const;
   Result<PhysAddr> make_empty_root();
   Status start_with_empty_root();
@@ -190,7 +193,8 @@ class VtdUnit final : public iommu::Unit {
   bool x_owns_tables = false;  // take_ownership() is done
   bool x_keeps_root = false;
   bool x_cut_off = false;
-  EventMasks x_masks_before;  // cut_off() changed them
+  bool x_owes_forgetting = false;  // an invalidation failed: hardware may remember anything
+  EventMasks x_masks_before;       // cut_off() changed them
 };
 
 }  // namespace holdfast::vtd

@@ -229,10 +229,20 @@ TEST_P(AdoptTest, RefusesAUnitWhoseTranslationIsOff) {
   expect_refused(state(), Code::Mismatch);
 }
 
-TEST_P(AdoptTest, RefusesAnotherTranslationMode) {
+TEST_P(AdoptTest, AdoptsInTheModeThatHardwareRunsInWhateverWasWanted) {
   boot(scalable() ? Mode::Legacy : Mode::Scalable);
-  EXPECT_EQ(unit().adopt(state(), handover).code(), Code::Mismatch);
-  EXPECT_TRUE(hardware().writes.empty());
+  EXPECT_EQ(unit().limits().scalable, scalable()) << "known before adoption: the attestation is compared with it";
+  ASSERT_TRUE(unit().adopt(state(), handover).ok());
+  for (SourceId device : {first, second, third}) {
+    EXPECT_TRUE(unit().adopt_device(device, devices[device.value], handover).ok());
+    EXPECT_EQ(unit().read_entry(device).spec, specs[device.value]);
+  }
+  EXPECT_THAT(world_b->log_lines.front(), HasSubstr("translation is on in the other mode, which is kept"));
+}
+
+TEST_P(AdoptTest, RefusesATranslationModeThatIsNone) {
+  hardware().set<u64>(hw::vtd::rtaddr_offset, hardware().get<u64>(hw::vtd::rtaddr_offset) | 0xc00);  // abort DMA
+  expect_refused(state(), Code::Mismatch);
 }
 
 TEST_P(AdoptTest, RefusesARootThatIsNotPreserved) {

@@ -20,15 +20,6 @@ void VtdUnit::set_mode(Mode mode) {
   x_limits.coherent_tables = mode == Mode::Scalable ? x_ecap.get<ecap::Smpwcs>() != 0 : x_ecap.get<ecap::C>() != 0;
 }
 
-/// The mode cannot change while translation is on: an empty root blocks everything in either.
-Mode VtdUnit::mode_under_translation() const {
-  if (x_registers.status().get<gsts::Tes>() == 0) return x_tables.mode();
-  const auto found = static_cast<Ttm>(x_registers.read<Rtaddr>(rtaddr_offset).get<rtaddr::Ttm>());
-  if (found == Ttm::Legacy) return Mode::Legacy;
-  if (found == Ttm::Scalable) return Mode::Scalable;
-  return x_tables.mode();
-}
-
 Rtaddr VtdUnit::root_pointer(PhysAddr root) const {
   return Rtaddr().with<rtaddr::Rta>(Pfn(root).value).with<rtaddr::Ttm>(static_cast<u64>(ttm_of(x_tables.mode())));
 }
@@ -54,25 +45,21 @@ Status VtdUnit::set_root(PhysAddr root) {
 Status VtdUnit::start_with_empty_root() {
   verify_invariant(!x_keeps_root, "a root that the next kernel was promised is replaced");
   const PhysAddr before = root_under_translation();
-  const Mode mode = mode_under_translation();
-  if (mode != x_tables.mode())
-    x_world->log(LogLevel::Warning, line().text("translation is on in the other mode, which is kept").view());
-  set_mode(mode);
   x_dids.release_all();
   mask_events();
   TRY_ASSIGN(const PhysAddr root, make_empty_root());
-  x_tables.start(mode, root);
-  const Status queue = x_queue.start();
-  if (!queue.ok()) {
-    // Even without a way to flush its caches the unit must not go on with the old tables, nor without translation.
-    TRY(x_registers.set_root_table(root_pointer(root)));
-    TRY(x_registers.enable_translation());
-    return queue;
-  }
-  TRY(set_root(root));
-  TRY(forget_everything());
-  x_replaced_root = before;
+  x_tables.start(x_tables.mode(), root);
+  Status forgotten = x_queue.start();
+  if (forgotten.ok()) forgotten = commit_writes();
+  TRY(x_registers.set_root_table(root_pointer(root)));
+  if (forgotten.ok())
+    forgotten = forget_everything();
+  else
+    x_owes_forgetting = true;
+  if (forgotten.ok()) x_replaced_root = before;
+  // Even without a way to flush its caches the unit must not go on with the old tables, nor without translation.
   TRY(x_registers.enable_translation());
+  TRY(forgotten);
   if (has_protected_memory()) TRY(x_registers.disable_protected_memory());
   return {};
 }

@@ -1,5 +1,7 @@
 // VtdUnit, the entries of its devices: made, read, installed, replaced, blocked.
 
+#include <algorithm>
+
 #include "holdfast/vtd/unit.hpp"
 
 namespace holdfast::vtd {
@@ -23,6 +25,11 @@ std::array<Quad, Count> snapshot(std::span<const Quad> pieces) {
   std::array<Quad, Count> copy{};
   for (u64 i = 0; i < Count; ++i) copy[i] = {hw_load(&pieces[i].lo), hw_load(&pieces[i].hi)};
   return copy;
+}
+
+bool is_clear(std::span<const Quad> entry) {
+  return std::all_of(entry.begin(), entry.end(),
+                     [](const Quad& piece) { return hw_load(&piece.lo) == 0 && hw_load(&piece.hi) == 0; });
 }
 
 }  // namespace
@@ -162,12 +169,16 @@ Status VtdUnit::install(SourceId device, const EntrySpec& to) {
   const std::span<Quad> entry = translation_entry(device).pieces;
   if (entry.empty()) return Code::Invalid;
   if (ContextTables::is_present(entry)) return Code::Busy;
+  // What hardware may remember of this entry is another translation, perhaps under an id that is somebody else's now.
+  if (x_owes_forgetting) TRY(forget({}));
   const EntryPieces value = encoding().encode(to);
   writer().install(entry, std::span<const Quad>(value).first(entry.size()));
   const Status visible = commit_writes();
   if (visible.ok()) return {};
+  // Hardware may have seen it: forgotten before the rest goes, or owed.
+  x_owes_forgetting = true;
   writer().clear_present(entry);
-  writer().clear_rest(entry);
+  if (forget({}).ok()) writer().clear_rest(entry);
   return visible;
 }
 
@@ -220,7 +231,7 @@ bool VtdUnit::take_back(SourceId device, const TranslationEntry& entry, std::spa
 
 Status VtdUnit::block(SourceId device) {
   const std::span<Quad> context = x_tables.entry(device);
-  if (context.empty() || !ContextTables::is_present(context)) return {};
+  if (context.empty() || is_clear(context)) return {};
   const LiveEntry live = read_entry(device);
   const TranslationEntry inner = translation_entry(device);
   std::span<Quad> entry = inner.pieces;
@@ -229,10 +240,11 @@ Status VtdUnit::block(SourceId device) {
     entry = context;
     x_tables.table_of(device).known.erase(device.devfn());
   }
-  if (!ContextTables::is_present(entry)) return {};
+  if (is_clear(entry)) return {};
 
   EntryWriter entries = writer();
-  entries.clear_present(entry);
+  // Not present and not clear: an earlier block() was not confirmed by hardware, and all of it is done again.
+  if (ContextTables::is_present(entry)) entries.clear_present(entry);
   // The id under which an unknown entry is cached is not known either.
   const bool by_id = live.state == LiveEntry::State::Translating && !at_context;
   TRY(by_id ? forget_entry(device, live.spec.tag(), inner.rid_pasid) : forget_everything());

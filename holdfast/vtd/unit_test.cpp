@@ -197,6 +197,81 @@ TEST_P(UnitTest, ADeviceStaysBlockedWhenHardwareDoesNotAnswer) {
   EXPECT_EQ(live_words(device_a).lo & 1, 0u);
 }
 
+/// The whole of it: context cache, PASID cache in scalable mode, IOTLB, each global.
+std::vector<Quad> global_flushes(const FakeUnit& unit) {
+  std::vector<Quad> found;
+  for (const Quad& one : unit.executed)
+    if ((one.lo & 0xf) != 5 && ((one.lo >> 4 & 3) == 1 || ((one.lo & 0xf) == 7 && (one.lo >> 4 & 3) == 3)))
+      found.push_back(one);
+  return found;
+}
+
+/// The queue answers again, and has done what was left in it.
+void wake(HardwareWorld& world) {
+  world.unit().queue = FakeUnit::Queue::Answers;
+  world.mmio_write(test_base + hw::vtd::iqt_offset, Width::Qword, world.unit().get<u64>(hw::vtd::iqt_offset));
+  world.unit().executed.clear();
+}
+
+TEST_P(UnitTest, ABlockThatHardwareDidNotConfirmIsNotDoneUntilItDoes) {
+  const EntrySpec spec = kernel->make_spec(0x2000000);
+  kernel->attach(device_a, spec);
+  hardware().queue = FakeUnit::Queue::Silent;
+  EXPECT_EQ(unit().block(device_a).code(), Code::TimedOut);
+  EXPECT_EQ(unit().block(device_a).code(), Code::TimedOut) << "not present is not forgotten";
+  EXPECT_NE(live_words(device_a), Quad{});
+  wake(world);
+  EXPECT_TRUE(unit().block(device_a).ok());
+  EXPECT_EQ(global_flushes(hardware()).size(), scalable() ? 3u : 2u);
+  EXPECT_EQ(live_words(device_a), Quad{});
+  hardware().executed.clear();
+  EXPECT_TRUE(unit().block(device_a).ok());
+  EXPECT_TRUE(hardware().executed.empty()) << "blocked already";
+}
+
+TEST_P(UnitTest, AnInvalidationThatFailedIsOwedToTheNextOne) {
+  const EntrySpec from = kernel->make_spec(0x2000000);
+  const EntrySpec to = kernel->make_spec(0x3000000);
+  kernel->attach(device_a, from);
+  hardware().queue = FakeUnit::Queue::Silent;
+  EXPECT_EQ(unit().replace(device_a, from, to).code(), Code::TimedOut);
+  EXPECT_EQ(unit().read_entry(device_a).spec, from);
+  EXPECT_EQ(unit().invalidate_domain(to.tag()).code(), Code::TimedOut);
+  wake(world);
+  ASSERT_TRUE(unit().prepare(device_b).ok());
+  const u64 entry = kernel->translation_entry(device_b, GetParam());
+  hardware().on_descriptor = [&](const Quad&) { EXPECT_EQ(kernel->word(entry), 0u) << "first hardware forgets"; };
+  EXPECT_TRUE(unit().install(device_b, to).ok());
+  hardware().on_descriptor = nullptr;
+  EXPECT_EQ(global_flushes(hardware()).size(), scalable() ? 3u : 2u);
+  hardware().executed.clear();
+  EXPECT_TRUE(unit().invalidate_domain(to.tag()).ok());
+  EXPECT_EQ(global_flushes(hardware()).size(), 0u) << "nothing is owed any more";
+}
+
+TEST_P(UnitTest, AnInstallThatHardwareMayHaveSeenIsForgottenOrOwed) {
+  HardwareWorld buffered(test_cap | cap_rwbf, test_ecap);
+  auto host = TestKernel::started(buffered, GetParam());
+  const EntrySpec spec = host->make_spec(0x2000000);
+  ASSERT_TRUE(host->unit->prepare(device_a).ok());
+  buffered.unit().holds_writes = true;
+  EXPECT_EQ(host->unit->install(device_a, spec).code(), Code::TimedOut);
+  EXPECT_EQ(host->word(host->translation_entry(device_a, GetParam())) & 1, 0u);
+  EXPECT_EQ(host->unit->block(device_a).code(), Code::TimedOut);
+  buffered.unit().holds_writes = false;
+  buffered.unit().executed.clear();
+  EXPECT_TRUE(host->unit->block(device_a).ok());
+  EXPECT_EQ(global_flushes(buffered.unit()).size(), scalable() ? 3u : 2u);
+}
+
+TEST_P(UnitTest, TranslatesAlsoWhenItsQueueDoesNotAnswerAtTheStart) {
+  HardwareWorld mute;
+  mute.unit().queue = FakeUnit::Queue::Silent;
+  const TestKernel host(mute, UnitOptions{GetParam()});
+  EXPECT_EQ(host.unit->start_fresh().code(), Code::TimedOut);
+  EXPECT_TRUE(mute.unit().translating()) << "through an empty root: what stands behind it can only fault";
+}
+
 TEST_P(UnitTest, PrepareUndoesItselfWhateverAllocationFails) {
   const u64 free_before = kernel->host.memory.buddy.free_frames();
   const u64 hash_before = unit().state_hash();
