@@ -309,7 +309,8 @@ TEST(VtdQueue, RefusesReservedBitsAndWhatTheModeDoesNotHave) {
       {0x32, 19, QueueError::ReservedField},
       {0x25, 1, QueueError::ReservedField},
       {invalidate_pasids, 0, QueueError::InvalidTtm},
-      {0x06, 0, QueueError::InvalidType},
+      {0x06, 0, QueueError::InvalidTtm},
+      {0x08, 0, QueueError::InvalidType},
       {0x205, 0, QueueError::InvalidType},
   };
   for (const Case& c : cases) {

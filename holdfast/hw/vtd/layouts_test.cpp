@@ -146,6 +146,18 @@ TEST(VtdDescriptors, StandAsTheManualPrintsThem) {
                          .with<pasid_cache_descriptor::G>(1)
                          .with<pasid_cache_descriptor::Type>(7);
   EXPECT_EQ(pasid.words()[0], 0x0000004100050017u);
+  const auto pasid_iotlb = PasidIotlbDescriptor()
+                               .with<pasid_iotlb_descriptor::Addr>(0x40)
+                               .with<pasid_iotlb_descriptor::Ih>(1)
+                               .with<pasid_iotlb_descriptor::Am>(9)
+                               .with<pasid_iotlb_descriptor::Pasid>(0x41)
+                               .with<pasid_iotlb_descriptor::Did>(5)
+                               .with<pasid_iotlb_descriptor::G>(3)
+                               .with<pasid_iotlb_descriptor::Type>(6);
+  EXPECT_EQ(pasid_iotlb.words()[0], 0x0000004100050036u);
+  EXPECT_EQ(pasid_iotlb.words()[1], 0x40049u);
+  EXPECT_EQ(PasidIotlbDescriptor::reserved_bits(0), 0xfff000000000ffc0u);
+  EXPECT_EQ(PasidIotlbDescriptor::reserved_bits(1), 0xf80u);
 }
 
 TEST(VtdFaults, RecordFields) {
