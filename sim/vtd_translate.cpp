@@ -92,6 +92,9 @@ FaultReason VtdUnit::find_page(const Resolved& resolved, u64 iova, Access access
     if (stage.first) return walk_first_stage(stage, iova, access, caches, stats, leaf);
     const walk::Lookup found =
         caches != nullptr ? walk_cached(tables, stage.tag, iova, *caches) : walk::lookup(x_ram, tables, iova);
+    // A top table that cannot be read is the fault of the entry that points at it (table 7-3).
+    if (found.fault == walk::WalkFault::TableAccess && found.level == tables.levels)
+      return resolved.scalable ? FaultReason::SecondStagePointerInvalid : FaultReason::ContextInvalid;
     if (found.fault != walk::WalkFault::None) return refused(found.fault);
     leaf = CachedLeaf(found.address - (iova & (found.page_bytes - 1)), level_of(found.page_bytes), found.read,
                       found.write);

@@ -22,3 +22,10 @@ def read_programs(build):
             Program(kind, name, frozenset(labels.split(",")), int(timeout), tuple(acceptance.split()), tuple(command))
         )
     return programs
+
+
+def add_to_tally(path, results):
+    """One line of what one stage adds to the run: how many of `results` (passed, failed, skipped) there are of each."""
+    if path:
+        with path.open("a") as tally:
+            tally.write("\t".join(str(results.count(kind)) for kind in ("passed", "failed", "skipped")) + "\n")

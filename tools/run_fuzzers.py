@@ -4,7 +4,7 @@
     run_fuzzers.py ROOT --seconds N [filter...]     fuzz, in build/fuzz
     run_fuzzers.py ROOT --coverage [filter...]      line coverage by the corpora alone, in build/coverage
 
-A filter selects the fuzzers whose name contains it. Seeds are the files in fuzz/corpus/NAME/, which is never written to:
+--tally FILE adds a line to FILE: how many passed, failed and were skipped. A filter selects the fuzzers whose name contains it. Seeds are the files in fuzz/corpus/NAME/, which is never written to:
 what is found new stays in build/fuzz/found/NAME/ for the next run, an input that broke something in build/fuzz/broken/.
 
 The coverage is that of the sources each fuzzer names (COVERS, cmake/programs.cmake; build/coverage/covers.tsv). Sources
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import process
-from programs import read_programs
+from programs import add_to_tally, read_programs
 
 LEAST_COVERED = 90  # per cent of lines
 START_AND_END_S = 60  # what a run may take besides its time
@@ -120,6 +120,7 @@ def main():
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--seconds", type=int)
     what.add_argument("--coverage", action="store_true")
+    parser.add_argument("--tally", type=Path)
     parser.add_argument("filters", nargs="*")
     args = parser.parse_intermixed_args()
     build = args.root / "build" / ("coverage" if args.coverage else "fuzz")
@@ -135,12 +136,13 @@ def main():
             return measure_coverage(args.root, fuzzer, covers.get(fuzzer.name, []))
         return fuzz(args.root, fuzzer, args.seconds)
 
-    failed = False
+    results = []
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for report in pool.map(work, fuzzers):
-            failed |= report.failed
+            results.append("failed" if report.failed else "passed")
             print(f"{'--- ' if report.failed else ''}{report.name}: {report.text}", flush=True)
-    return 1 if failed else 0
+    add_to_tally(args.tally, results)
+    return 1 if "failed" in results else 0
 
 
 if __name__ == "__main__":

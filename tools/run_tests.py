@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the test programs and checks of one build directory and keeps what each test said.
 
-    run_tests.py BUILD [--floor FILE [--record]] [filter...]
+    run_tests.py BUILD [--floor FILE [--record]] [--tally FILE] [filter...]
 
 A filter is the name of a program or check, or a GoogleTest pattern ("Bits.*"). Every GoogleTest program is run by
 several processes at once, each a share of its cases; programs with the label "serial" run alone afterwards.
@@ -10,6 +10,7 @@ BUILD/test/results.json holds one record per test, with the acceptance ids it re
 
 A program also fails when it crashes, runs out of time, leaves a process behind, exits with an error although its tests
 passed, or has no tests. With --floor, so does the run when fewer tests ran than FILE says; --record raises that number.
+--tally adds a line to FILE: how many passed, failed and were skipped.
 
 Exit codes: 0 all passed, 1 something failed, 2 usage, 3 nothing is built in BUILD.
 """
@@ -27,7 +28,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import process
-from programs import read_programs
+from programs import add_to_tally, read_programs
 
 SKIPPED_CHECK = 77
 SHOWN_LINES = 120  # of the output of one failed test
@@ -239,6 +240,7 @@ def main():
     parser.add_argument("build", type=Path)
     parser.add_argument("--floor", type=Path)
     parser.add_argument("--record", action="store_true")
+    parser.add_argument("--tally", type=Path)
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("filters", nargs="*")
     args = parser.parse_intermixed_args()
@@ -265,6 +267,7 @@ def main():
     if not args.filters:
         write_results(results, tests)
 
+    add_to_tally(args.tally, [test.result for test in tests])
     print_table(programs, reports)
     for headline, output in (c for r in reports for c in r.complaints):
         print(f"\n--- {headline}\n{shorten(output)}")

@@ -74,8 +74,18 @@ bool Assignment::build(i32 iommufd, const WorkloadOptions& options) {
     if (!create_memory(x_calls, name, file_bytes(plan, file), x_file_fds[file])) return false;
   }
   assign(options);
-  if (!build_address_space(iommufd, options)) return false;
+  if (!can_reach(iommufd) || !build_address_space(iommufd, options)) return false;
   return attach_device(x_calls, x_device_fd, x_hwpt_id) && x_workload.start();
+}
+
+/// A narrow unit would refuse the page table later, without saying why.
+bool Assignment::can_reach(i32 iommufd) {
+  u32 bits = 0;
+  if (!read_address_bits(x_calls, iommufd, x_device_id, bits)) return false;
+  for (const PlannedMapping& planned : x_workload.plan().mappings)
+    if (bits < 64 && (planned.iova + planned.length - 1) >> bits != 0)
+      return x_calls.check(-to_errno(Code::OutOfRange), "reach of the IOMMU, which needs 48 address bits (aw-bits=48)");
+  return true;
 }
 
 /// What the workload planned, the window besides, and a page table of all that.

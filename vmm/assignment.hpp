@@ -49,6 +49,7 @@ class Assignment {
 
  private:
   void assign(const WorkloadOptions& options);
+  bool can_reach(i32 iommufd);
   bool build_address_space(i32 iommufd, const WorkloadOptions& options);
   [[nodiscard]] u64 token(u64 group, u64 index) const;
   [[nodiscard]] u64 state_offset() const;

@@ -73,8 +73,9 @@ bool E1000e::count_filled(const E1000eRings& rings, u32& count) {
     const u32 wanted = Received::run(first, std::min(batch, receive_entries - count));
     Batch descriptors;
     if (!read_batch(first, wanted, descriptors)) return false;
-    for (u32 i = 0; i < wanted; ++i, ++count)
-      if ((descriptors[i].status & nic::receive_done) == 0) return true;
+    const u32 done = count_done(descriptors, wanted);
+    count += done;
+    if (done < wanted) return true;
   }
   return true;
 }

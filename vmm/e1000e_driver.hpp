@@ -89,6 +89,12 @@ class E1000e {
   bool read_batch(u32 first, u32 count, Batch& to) {
     return x_rings.read_bytes(receive_ring_offset + first * sizeof to[0], to.data(), count * sizeof to[0]);
   }
+  /// How many of the first @p count are filled, up to the first that is not.
+  static u32 count_done(const Batch& descriptors, u32 count) {
+    u32 done = 0;
+    while (done < count && (descriptors[done].status & hw::e1000e::receive_done) != 0) ++done;
+    return done;
+  }
   bool write_fresh(u32 first, u32 count, Batch& scratch);
   bool give_up_to(u32 last) { return x_device.write_register(hw::e1000e::rdt_offset, last); }
 
@@ -104,11 +110,11 @@ bool E1000e::receive(E1000eRings& rings, u32 most, Take&& take) {
     const u32 wanted = Received::run(rings.receive_next, std::min(batch, most));
     Batch descriptors;
     if (!read_batch(rings.receive_next, wanted, descriptors)) return false;
-    u32 taken = 0;
-    while (taken < wanted && (descriptors[taken].status & hw::e1000e::receive_done) != 0) {
-      if (!take(descriptors[taken], rings.receive_next + taken)) return false;
-      ++taken;
-    }
+    const u32 taken = count_done(descriptors, wanted);
+    // A pread is no single load: only what is read after DD was seen is whole.
+    if (taken != 0 && !read_batch(rings.receive_next, taken, descriptors)) return false;
+    for (u32 i = 0; i < taken; ++i)
+      if (!take(descriptors[i], rings.receive_next + i)) return false;
     if (taken != 0 &&
         (!write_fresh(rings.receive_next, taken, descriptors) || !give_up_to(rings.receive_next + taken - 1)))
       return false;

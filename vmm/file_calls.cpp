@@ -1,6 +1,7 @@
 #include "vmm/file_calls.hpp"
 
 #include "holdfast/hw/dma_engine/registers.hpp"
+#include "holdfast/hw/vtd/registers.hpp"
 #include "uapi/holdfast/holdfast.h"
 
 namespace vmm {
@@ -82,6 +83,20 @@ bool map_range(Calls& calls, i32 iommufd, u32 ioas_id, const Mapping& mapping) {
 bool map_file(Calls& calls, i32 iommufd, u32 ioas_id, i32 memory_fd, u64 file_bytes, u64 iova) {
   const Mapping whole{.fd = memory_fd, .access = Access::ReadWrite, .offset = 0, .length = file_bytes, .iova = iova};
   return map_range(calls, iommufd, ioas_id, whole);
+}
+
+bool read_address_bits(Calls& calls, i32 iommufd, u32 device_id, u32& bits) {
+  iommu_hw_info_vtd unit{};
+  iommu_hw_info info{};
+  info.size = sizeof info;
+  info.dev_id = device_id;
+  info.data_len = sizeof unit;
+  info.data_uptr = reinterpret_cast<u64>(&unit);
+  if (!ioctl(calls, iommufd, IOMMU_GET_HW_INFO, info, "IOMMU_GET_HW_INFO")) return false;
+  bits = 64;
+  if (info.out_data_type == static_cast<u32>(IOMMU_HW_INFO_TYPE_INTEL_VTD))
+    bits = static_cast<u32>(hw::vtd::Cap(unit.cap_reg).get<hw::vtd::cap::Mgaw>()) + 1;
+  return true;
 }
 
 bool alloc_hwpt(Calls& calls, i32 iommufd, u32 device_id, u32 ioas_id, u32& id) {

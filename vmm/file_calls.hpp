@@ -39,6 +39,8 @@ bool forbid_huge_pages(Calls& calls, i32 iommufd, u32 ioas_id);
 bool map_range(Calls& calls, i32 iommufd, u32 ioas_id, const Mapping& mapping);
 /// Maps the whole file once, readable and writable, at @p iova.
 bool map_file(Calls& calls, i32 iommufd, u32 ioas_id, i32 memory_fd, u64 file_bytes, u64 iova);
+/// How many address bits the unit of that device translates (VT-d: MGAW; other units do not say: 64).
+bool read_address_bits(Calls& calls, i32 iommufd, u32 device_id, u32& bits);
 /// A hardware page table that maps what the address space maps, for the unit of that device.
 bool alloc_hwpt(Calls& calls, i32 iommufd, u32 device_id, u32 ioas_id, u32& id);
 bool mark_hwpt(Calls& calls, i32 iommufd, u32 hwpt_id, u64 token);

@@ -81,8 +81,22 @@ bool Hda::stop(u32 first_output) {
 }
 
 bool Hda::read_positions(u32 first_output, Positions& positions) {
-  if (!x_control.read(positions_offset, positions.capture)) return false;
-  return x_control.read(positions_offset + first_output * hda::position_stride_bytes, positions.playback);
+  return read_position(0, positions.capture) && read_position(first_output, positions.playback);
+}
+
+/// A pread is no single load: a position that the controller writes at that moment may come out half old, half new.
+/// What two reads agree about was there.
+bool Hda::read_position(u32 stream, u32& position) {
+  constexpr u32 most_tries = 100;
+  const u64 at = positions_offset + stream * hda::position_stride_bytes;
+  u32 before = 0;
+  if (!x_control.read(at, before)) return false;
+  for (u32 tries = 0; tries < most_tries; ++tries) {
+    if (!x_control.read(at, position)) return false;
+    if (position == before) return true;
+    before = position;
+  }
+  return x_device.calls().check(-to_errno(Code::TimedOut), "read of a stream's position");
 }
 
 }  // namespace vmm

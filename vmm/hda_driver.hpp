@@ -12,8 +12,8 @@ namespace vmm {
 
 class Hda {
  public:
-  static constexpr u64 buffer_bytes = 32768;  // of each stream: 170 ms
-  static constexpr u64 period_bytes = 4096;   // one buffer descriptor
+  static constexpr u64 buffer_bytes = 131072;  // of each stream: 683 ms
+  static constexpr u64 period_bytes = 4096;    // one buffer descriptor
   static constexpr u64 periods = buffer_bytes / period_bytes;
   static constexpr u64 bytes_per_second = 48000 * 2 * 2;
 
@@ -52,6 +52,7 @@ class Hda {
   static constexpr u8 playback_tag = 1;
   static constexpr u8 capture_tag = 2;
 
+  bool read_position(u32 stream, u32& position);
   bool reset();
   bool send_verb(u32 verb);
   bool set_converter(u32 node, u8 tag);

@@ -41,8 +41,8 @@ constexpr u64 piece_words = 128;
 using Piece = std::array<u32, piece_words>;
 constexpr u64 piece_bytes = sizeof(Piece);
 static_assert(Hda::period_bytes % piece_bytes == 0);
-/// So many whole rounds belong to each generation.
-constexpr u64 rounds_per_generation = 2;
+/// So many whole rounds belong to each generation at least.
+constexpr u64 rounds_per_generation = 1;
 
 }  // namespace
 
@@ -102,10 +102,9 @@ bool HdaWorkload::mark_period(u64 period) {
 }
 
 void HdaWorkload::describe(Line& line) const {
-  const u64 since = x_state.checked_periods - x_state.checked_at_replace;
   line.pair("wraps", x_state.checked_periods / Hda::periods).pair("stale", x_state.stale);
   line.pair("capture", x_state.captured).pair("playback", x_state.played);
-  line.pair("wraps_since_replace", since / Hda::periods);
+  line.pair("wraps_since_replace", since_replace() / Hda::periods);
 }
 
 bool HdaWorkload::valid_state() const {

@@ -20,6 +20,9 @@ class HdaWorkload final : public Workload {
   bool poll() override;
   [[nodiscard]] u64 done() const override { return x_state.checked_periods; }
   [[nodiscard]] u64 goal() const override { return x_goal; }
+  /// The streams never pause; but a page table was not tried before a whole round went through it.
+  void hold() override { x_held = true; }
+  [[nodiscard]] bool quiet() const override { return x_held && since_replace() >= Hda::periods; }
   void replaced() override { x_state.checked_at_replace = x_state.checked_periods; }
   bool stop() override { return driver().stop(x_state.first_output); }
   void describe(Line& line) const override;
@@ -40,12 +43,14 @@ class HdaWorkload final : public Workload {
   };
 
   [[nodiscard]] Hda driver() const;
+  [[nodiscard]] u64 since_replace() const { return x_state.checked_periods - x_state.checked_at_replace; }
   bool check_period(u64 period);
   bool mark_period(u64 period);
 
   Resources x_resources;
   u64 x_goal = 0;
   State x_state;
+  bool x_held = false;
 };
 
 }  // namespace vmm

@@ -76,9 +76,9 @@ bool NetWorkload::take(E1000e& device, const hw::e1000e::ReceiveDescriptor& desc
     return true;
   }
   const bool is_right = whole && descriptor.length == frame_bytes;
+  const u64 reached = x_state.frames.next;
   x_state.frames.take(is_right ? check_frame(FrameKind::Data, bytes) : std::nullopt);
-  const bool due = x_state.frames.next % answer_every == 0 && !x_held;
-  return !due || answer(device);
+  return x_state.frames.next / answer_every == reached / answer_every || answer(device);
 }
 
 bool NetWorkload::answer(E1000e& device) {

@@ -16,8 +16,7 @@ class NetWorkload final : public Workload {
   bool poll() override;
   [[nodiscard]] u64 done() const override { return x_state.frames.next; }
   [[nodiscard]] u64 goal() const override { return x_goal; }
-  /// Frames come on regardless; only answers end.
-  void hold() override { x_held = true; }
+  /// Frames come on regardless.
   [[nodiscard]] bool quiet() const override { return x_idle; }
   bool stop() override;
   void describe(Line& line) const override;
@@ -44,7 +43,6 @@ class NetWorkload final : public Workload {
   u64 x_goal = 0;
   State x_state;
   E1000eStatistics x_statistics;
-  bool x_held = false;
   bool x_idle = true;
 };
 

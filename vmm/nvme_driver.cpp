@@ -51,7 +51,8 @@ bool Nvme::admin(u32 turn, nvme::Submission command) {
   const bool came = x_device.wait(patience_ns, "wait for an NVMe admin command", [&] {
     return x_queues.read(admin_completion_offset + turn * sizeof answer, answer) && nvme::phase_of(answer) == 1;
   });
-  if (!came || !write_doorbell(0, nvme::Doorbell::CompletionHead, turn + 1)) return false;
+  if (!came || !x_queues.read(admin_completion_offset + turn * sizeof answer, answer)) return false;  // whole by now
+  if (!write_doorbell(0, nvme::Doorbell::CompletionHead, turn + 1)) return false;
   return x_device.calls().check(nvme::status_of(answer) == 0 ? 0 : -to_errno(Code::Io), "NVMe admin command");
 }
 
@@ -98,10 +99,12 @@ bool Nvme::count_completed(NvmeQueues queues, u32& count) {
   return true;
 }
 
+/// A pread is no single load: only what is read after the phase was seen is whole.
 bool Nvme::peek(const NvmeQueues& queues, nvme::Completion& entry, bool& found) {
-  if (!x_queues.read(completion_offset + queues.completion_head * sizeof entry, entry)) return false;
+  const u64 at = completion_offset + queues.completion_head * sizeof entry;
+  if (!x_queues.read(at, entry)) return false;
   found = nvme::phase_of(entry) == queues.phase;
-  return true;
+  return !found || x_queues.read(at, entry);
 }
 
 bool Nvme::read_capabilities() {

@@ -1,7 +1,7 @@
 // The engine: RadixTable<F, P>, a live table of format F under concurrency policy P. The contract is Table's.
 //
-// Reading order: this file, then engine_map.hpp, engine_unmap.hpp, engine_cut.hpp, engine_dirty.hpp, engine_top.hpp.
-// walk.hpp holds what live and incoming tables share.
+// Reading order: this file, then engine_find.hpp, engine_map.hpp, engine_unmap.hpp, engine_cut.hpp, engine_dirty.hpp,
+// engine_top.hpp. walk.hpp holds what live and incoming tables share.
 //
 // Concurrency
 //
@@ -49,7 +49,6 @@ class RadixTable final : public Table {
   Status cut(Iova boundary, Gather& gather) override;
   Status read_dirty(IovaRange range, DirtyRead how, const DirtyBitmap* bitmap, Gather& gather) override;
 
-  Result<Translation> lookup(Iova iova) const override;
   void lookup(std::span<const Iova> iovas, std::span<Translation> to) const override;
   Visit visit_leaves(LeafVisitor& visitor) const override;
   Visit visit_tables(TableVisitor& visitor) const override;
@@ -77,6 +76,8 @@ class RadixTable final : public Table {
     u64 bytes = 0;
   };
   struct Plan {
+    unsigned top_level;  // of the tree as it is; what is above has yet to be made, and leads to it by item 0
+    PhysAddr top;
     u64 tables = 0;
     u64 collision = 0;
   };
@@ -103,7 +104,7 @@ class RadixTable final : public Table {
   }
   [[nodiscard]] u64* words_uncounted(PhysAddr page) const { return reinterpret_cast<u64*>(x_base + page.value); }
   /// An item as the format knows it, without the bits of encryption.
-  [[nodiscard]] u64 load(const u64* slot) const { return hw_load(slot) & ~x_config.encryption; }
+  [[nodiscard]] u64 load(const u64* slot) const { return hw_load(slot) & x_unencrypted; }
   /// Bit i: item i from @p slot on, of a table at level 0, is one of several of its leaf. @p count is at most 64.
   [[nodiscard]] u64 find_several(const u64* slot, unsigned count) const {
     if constexpr (has_single_pages_only<F>)
@@ -114,35 +115,14 @@ class RadixTable final : public Table {
   [[nodiscard]] auto follow() const {
     return [this](PhysAddr page, unsigned) -> const u64* { return words(page); };
   }
-  /// For those who have counted the tables of a walk at once.
-  [[nodiscard]] auto follow_uncounted() const {
-    return [base = x_base](PhysAddr page, unsigned) -> const u64* {
-      return reinterpret_cast<const u64*>(base + page.value);
-    };
-  }
+
+  // engine_find.hpp
+  struct Descent;
   [[nodiscard]] u64* find_slot(u64 inside, unsigned level, PhysAddr& page) const;
   [[nodiscard]] [[gnu::noinline]] u64* find_flushed_slot(u64 inside, unsigned level, PhysAddr& page) const;
-  /// The way down of find_slot(), by levels that the compiler knows.
-  struct Descent {
-    std::byte* base;
-    u64 unencrypted;
-    u64 inside;
-    unsigned wanted;
+  [[nodiscard]] Found find(Iova iova) const override;
+  [[nodiscard]] [[gnu::noinline]] Found find_elsewhere(Iova iova) const;
 
-    template <unsigned at>
-    [[nodiscard]] [[gnu::always_inline]] u64* from(u64 index, PhysAddr& page) const {
-      u64* slot = &reinterpret_cast<u64*>(base + page.value)[index];
-      if constexpr (at != 0) {
-        if (at == wanted) return slot;
-        const u64 item = hw_load(slot) & unencrypted;
-        if (F::kind(item, at) != EntryKind::Table) [[unlikely]]
-          return nullptr;
-        page = F::table_address(item);
-        return from<at - 1>(index_below_top<F>(inside, at - 1), page);
-      }
-      return slot;
-    }
-  };
   [[nodiscard]] u64 table_item(PhysAddr page, unsigned level) const {
     return F::table(page, level) | x_config.encryption | x_table_bits;
   }
@@ -173,8 +153,6 @@ class RadixTable final : public Table {
   void rely_on(u64* slot, u64 item) const {
     if (must_look_at_flushed_bits() && (item & F::flushed_bit) == 0) flush(slot, 1);
   }
-
-  [[nodiscard]] [[gnu::noinline]] Result<Translation> lookup_elsewhere(Iova iova) const;
 
   // engine_map.hpp
   [[nodiscard]] Status check_runs(std::span<const PhysRange> runs, u64& total) const;
@@ -242,7 +220,8 @@ class RadixTable final : public Table {
   [[nodiscard]] Status take_tables(u64 count, TablePages& pages);
   void give_back(TablePages& pages);
   [[nodiscard]] unsigned top_level_for(u64 first, u64 last, std::span<const PhysRange> runs, const Tree& now) const;
-  Status grow(u64 first, u64 last, std::span<const PhysRange> runs, Tree& tree);
+  [[nodiscard]] Tree grown_for(u64 first, u64 last, std::span<const PhysRange> runs, const Tree& now) const;
+  void grow(const Tree& now, Tree& grown, TablePages& pages);
   void abandon_growth(const Tree& tree, unsigned old_level, TablePages& pages);
   [[nodiscard]] bool publish(u64 before, const Tree& grown);
 
@@ -253,6 +232,7 @@ class RadixTable final : public Table {
   std::byte* x_base;
   const WordKernels* x_kernels;
   TableConfig x_config;
+  u64 x_unencrypted;     // the bits of an item that do not mark encrypted memory
   u64 x_sizes[6] = {};   // leaf sizes that may be used, by level
   u64 x_table_bits = 0;  // of every Table item: flushed, where nobody else can meet it before it is
   TopObserver* x_observer;
@@ -275,6 +255,7 @@ RadixTable<F, P>::RadixTable(Memory& memory, const TableConfig& config, TopObser
       x_base(memory.map.bytes(PhysAddr(0))),
       x_kernels(&memory.world.word_kernels()),
       x_config(config),
+      x_unencrypted(~config.encryption),
       x_observer(observer),
       x_lock(memory.world, LockRank::PageTable),
       x_arena(memory, config.mode, table_order<F>),
@@ -369,68 +350,6 @@ void RadixTable<F, P>::fill(u64* slot, u64 count, u64 first, u64 step, Reach rea
   if (reach == Reach::Live) flush(slot, count);
 }
 
-/// The slot at @p level for @p inside and the page of its table; null where that table is missing or a leaf stands
-/// above. @p inside is one that the tree covers.
-template <PageTableFormat F, class P>
-[[gnu::always_inline]] inline u64* RadixTable<F, P>::find_slot(u64 inside, unsigned level, PhysAddr& page) const {
-  const u64 top = P::read(x_top);
-  const auto top_level = static_cast<unsigned>(top & 7);
-  if (top_level < level) return nullptr;
-  x_memory.touches.table(top_level - level + 1);
-  page = PhysAddr(top & ~u64{7});
-  const Descent descent{x_base, ~x_config.encryption, inside, level};
-  u64* slot = with_level<F>(top_level, [&]<unsigned from>() __attribute__((always_inline)) {
-    return descent.template from<from>(inside >> item_lg2<F>(from), page);
-  });
-  if (slot == nullptr || !must_look_at_flushed_bits()) return slot;
-  return find_flushed_slot(inside, level, page);
-}
-
-/// find_slot() once more, where another thread may have linked a table that has not left its cache yet.
-template <PageTableFormat F, class P>
-u64* RadixTable<F, P>::find_flushed_slot(u64 inside, unsigned level, PhysAddr& page) const {
-  const u64 top = P::read(x_top);
-  page = PhysAddr(top & ~u64{7});
-  for (unsigned at = top & 7;; --at) {
-    u64* slot = &words_uncounted(page)[index_of<F>(inside, at, top & 7)];
-    if (at == level) return slot;
-    const u64 item = load(slot);
-    if (F::kind(item, at) != EntryKind::Table) return nullptr;
-    rely_on(slot, item);
-    page = F::table_address(item);
-  }
-}
-
-template <PageTableFormat F, class P>
-Result<Translation> RadixTable<F, P>::lookup(Iova iova) const {
-  const u64 last_inside = P::read(x_last_inside);
-  const u64 top = P::read(x_top);  // after: it covers at least that
-  const u64 inside = iova.value - x_first;
-  if (inside > last_inside) [[unlikely]]
-    return lookup_elsewhere(iova);
-  const auto top_level = static_cast<unsigned>(top & 7);
-  x_memory.touches.table(top_level + 1);
-  return find_leaf<F>(PhysAddr(top & ~u64{7}), top_level, inside, x_config.encryption, follow_uncounted());
-}
-
-/// In the upper half of a sign-extended tree, or nowhere.
-template <PageTableFormat F, class P>
-Result<Translation> RadixTable<F, P>::lookup_elsewhere(Iova iova) const {
-  const Tree tree = this->tree();
-  if (!tree.covers(iova.value, iova.value)) return Code::OutOfRange;
-  return find_leaf<F>(tree, iova, follow());
-}
-
-template <PageTableFormat F, class P>
-void RadixTable<F, P>::lookup(std::span<const Iova> iovas, std::span<Translation> to) const {
-  verify_invariant(to.size() == iovas.size(), "a batch lookup needs room for each answer");
-  const Tree tree = this->tree();
-  for (std::size_t i = 0; i < iovas.size(); i += LookupBatch<F>::size) {
-    const std::size_t count = std::min<std::size_t>(iovas.size() - i, LookupBatch<F>::size);
-    LookupBatch<F>::run(tree, iovas.subspan(i, count), to.subspan(i, count), follow());
-  }
-}
-
 template <PageTableFormat F, class P>
 Visit RadixTable<F, P>::visit_leaves(LeafVisitor& visitor) const {
   return pt::visit_leaves<F>(tree(), visitor, follow());
@@ -522,6 +441,7 @@ void RadixTable<F, P>::unpreserve(BlockSink& sink) {
 
 #include "holdfast/pt/engine_cut.hpp"    // IWYU pragma: export
 #include "holdfast/pt/engine_dirty.hpp"  // IWYU pragma: export
+#include "holdfast/pt/engine_find.hpp"   // IWYU pragma: export
 #include "holdfast/pt/engine_map.hpp"    // IWYU pragma: export
 #include "holdfast/pt/engine_top.hpp"    // IWYU pragma: export
 #include "holdfast/pt/engine_unmap.hpp"  // IWYU pragma: export

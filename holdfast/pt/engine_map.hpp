@@ -127,7 +127,7 @@ Status RadixTable<F, P>::plan_leaves(const u64* table, unsigned level, const Tre
   return {};
 }
 
-/// @p table is null where it does not exist yet.
+/// @p table is null where it does not exist yet; of such a one above the top, item 0 leads to the tree as it is.
 template <PageTableFormat F, class P>
 Status RadixTable<F, P>::plan(const u64* table, unsigned level, const Tree& tree, u64 inside, u64 last, RunCursor& runs,
                               Plan& plan_so_far) const {
@@ -137,10 +137,17 @@ Status RadixTable<F, P>::plan(const u64* table, unsigned level, const Tree& tree
   }
   for (;;) {
     const LeafRun leaves = leaves_at(level, inside, last, runs.here());
+    const bool leads_to_top = F::dynamic_top && level > plan_so_far.top_level && inside >> item_lg2<F>(level) == 0;
     u64 bytes = leaves.bytes;
     if (bytes != 0) {
       if (table != nullptr) TRY(plan_leaves(table, level, tree, inside, bytes, plan_so_far));
+      if (leads_to_top && find_any_leaf(tree, plan_so_far.top, plan_so_far.top_level, 0, plan_so_far.collision))
+        return Code::AddressInUse;
       runs.advance(bytes);
+    } else if (leads_to_top) {
+      bytes = std::min(last, item_last<F>(inside, level)) - inside + 1;
+      const u64* child = level - 1 == plan_so_far.top_level ? words(plan_so_far.top) : nullptr;
+      TRY(plan(child, level - 1, tree, inside, inside + (bytes - 1), runs, plan_so_far));
     } else {
       bytes = std::min(last, item_last<F>(inside, level)) - inside + 1;
       const u64 item = table != nullptr ? load(&table[index_of<F>(inside, level, tree.top_level)]) : 0;
@@ -347,25 +354,28 @@ Status RadixTable<F, P>::map_runs(Iova iova, u64 iova_last, std::span<const Phys
                                   Gather& gather, Iova* first_collision) {
   for (;;) {
     const u64 packed = P::read(x_top);
-    const unsigned old_level = packed & 7;
-    Tree tree = tree_of(packed);
-    if (x_config.dynamic_top) TRY(grow(iova.value, iova_last, runs, tree));
-    if (!tree.covers(iova.value, iova_last)) return Code::OutOfRange;  // then it has not grown
+    const Tree now = tree_of(packed);
+    Tree tree = grown_for(iova.value, iova_last, runs, now);
+    if (!tree.covers(iova.value, iova_last)) return Code::OutOfRange;
 
     const u64 inside = tree.from(iova);
     const u64 last = inside + (iova_last - iova.value);
-    Plan planned;
-    TablePages pages;
+    const unsigned new_levels = tree.top_level - now.top_level;
+    Plan planned{now.top_level, now.top};
     RunCursor cursor(runs);
-    Status status = plan(words(tree.top), tree.top_level, tree, inside, last, cursor, planned);
+    const Status status =
+        plan(new_levels == 0 ? words(now.top) : nullptr, tree.top_level, tree, inside, last, cursor, planned);
     if (status.code() == Code::AddressInUse && first_collision != nullptr)
       *first_collision = tree.to(planned.collision);
-    if (status.ok()) status = take_tables(planned.tables, pages);
-    const bool published = status.ok() && (tree.top_level == old_level || publish(packed, tree));
-    if (!published) {
-      abandon_growth(tree, old_level, pages);
-      if (!status.ok()) return status;
-      continue;  // another thread has grown it
+    TRY(status);
+    TablePages pages;
+    TRY(take_tables(planned.tables + new_levels, pages));
+    if (new_levels != 0) {
+      grow(now, tree, pages);
+      if (!publish(packed, tree)) {  // another thread has grown it
+        abandon_growth(tree, now.top_level, pages);
+        continue;
+      }
     }
     cursor = RunCursor(runs);
     Writing writing{attributes, pages, gather};

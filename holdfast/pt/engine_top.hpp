@@ -1,7 +1,8 @@
 // Table memory and the growing top, part of the engine (engine.hpp includes this).
 //
-// A grown tree is prepared in private: tables above the old top, each leading to the one below from item 0. Planning
-// goes through it as if it were real; only when nothing can fail any more does hardware get to see it.
+// A grown tree has tables above the old top, each leading to the one below from item 0. Planning goes through them as
+// if they were there. So all tables of a change are taken at once, and what fails has taken none: to give some back may
+// need memory, for a smaller list of blocks. Then they are made in private, and hardware gets to see them.
 #pragma once
 
 #include "holdfast/pt/engine.hpp"
@@ -35,25 +36,27 @@ unsigned RadixTable<F, P>::top_level_for(u64 first, u64 last, std::span<const Ph
   return level;
 }
 
-/// Makes @p tree high enough for [first, last], in private. Error: NoMemory, and then nothing is changed.
+/// @p now as high as [first, last] needs it; what is above it has yet to be made.
 template <PageTableFormat F, class P>
-Status RadixTable<F, P>::grow(u64 first, u64 last, std::span<const PhysRange> runs, Tree& tree) {
-  const unsigned level = top_level_for(first, last, runs, tree);
-  if (level == tree.top_level || last > low_bits(x_config.iova_bits)) return {};
-  TablePages pages;
-  TRY(take_tables(level - tree.top_level, pages));
-  u64 packed = pack(tree.top, tree.top_level);
-  for (unsigned above = tree.top_level + 1u; above <= level; ++above) {
+Tree RadixTable<F, P>::grown_for(u64 first, u64 last, std::span<const PhysRange> runs, const Tree& now) const {
+  if (!x_config.dynamic_top || last > low_bits(x_config.iova_bits)) return now;
+  const unsigned level = top_level_for(first, last, runs, now);
+  return level == now.top_level ? now : tree_of(pack(PhysAddr(0), level));
+}
+
+/// Makes the tables of @p grown above @p now, in private, out of @p pages.
+template <PageTableFormat F, class P>
+void RadixTable<F, P>::grow(const Tree& now, Tree& grown, TablePages& pages) {
+  grown.top = now.top;
+  for (unsigned above = now.top_level + 1u; above <= grown.top_level; ++above) {
     const PhysAddr page = pages.pop();
     u64* table = words(page);
     std::fill_n(table, items_per_table<F>, u64{0});
-    table[0] = table_item(PhysAddr(packed & ~u64{7}), above) | (x_config.coherent ? 0 : F::flushed_bit);
+    table[0] = table_item(grown.top, above) | (x_config.coherent ? 0 : F::flushed_bit);
     flush(table, items_per_table<F>);
     x_memory.frames.at(page).live = 1;
-    packed = pack(page, above);
+    grown.top = page;
   }
-  tree = tree_of(packed);
-  return {};
 }
 
 /// Takes the tables that grow() put above @p old_level out of @p tree again.

@@ -10,11 +10,17 @@
 
 namespace holdfast::pt {
 
-Result<Translation> TreeReader::lookup(Iova iova) const {
+Found TreeReader::find(Iova iova) const {
   const Tree tree = tree_of(x_saved);
-  if (!tree.covers(iova.value, iova.value)) return Code::OutOfRange;
-  return with_format(x_format,
-                     [&]<class F>() { return find_leaf<F>(tree, iova, FollowStamped{*x_memory, x_generation}); });
+  if (!tree.covers(iova.value, iova.value)) return Found::nothing(Code::OutOfRange);
+  Found found = Found::nothing(Code::NotFound);
+  MUST(with_format(x_format,
+                   [&]<class F>() {
+                     found = find_leaf<F>(tree, iova, FollowStamped{*x_memory, x_generation});
+                     return Status();
+                   }),
+       "the format of a verified table is known");
+  return found;
 }
 
 Visit TreeReader::visit_leaves(LeafVisitor& visitor) const {

@@ -20,10 +20,11 @@ class TreeReader final : public Reader {
  public:
   TreeReader(Memory& memory, Format format, const SavedTable& saved, u32 generation)
       : x_memory(&memory), x_format(format), x_saved(saved), x_generation(generation) {}
-  [[nodiscard]] Result<Translation> lookup(Iova iova) const override;
   Visit visit_leaves(LeafVisitor& visitor) const override;
 
  private:
+  [[nodiscard]] Found find(Iova iova) const override;
+
   Memory* x_memory;
   Format x_format;
   SavedTable x_saved;

@@ -15,6 +15,11 @@ namespace {
 
 constexpr u64 ram_bytes = u64{8} << 20;
 
+/// Beside the shapes of all fuzzers: a top that grows, from 39 bits on.
+constexpr TableConfig growing = {
+    .format = Format::AmdV1, .levels = 3, .iova_bits = 57, .page_sizes = 0xff000, .dynamic_top = true};
+constexpr std::size_t shapes = std::size(fuzz_shapes) + 1;
+
 /// Address of a page -> where it leads.
 using Model = std::map<u64, u64>;
 
@@ -30,15 +35,28 @@ class Flusher final : public GatherFlusher {
 
 enum class Ranges : u8 { Merging, NoGaps };
 
+/// Hardware follows the top as it grows.
+class Hardware final : public TopObserver {
+ public:
+  void top_changed(PhysAddr top, unsigned levels) override {
+    verify_invariant(top.value != 0 && levels > x_levels, "the top changed and did not grow");
+    x_levels = levels;
+  }
+
+ private:
+  unsigned x_levels = growing.levels;
+};
+
 class Session {
  public:
   Session(Memory& memory, const TableConfig& config, unsigned granule_lg2, Ranges ranges)
       : x_granule(u64{1} << granule_lg2),
-        x_table(*Table::create(memory, config).value()),
+        x_table(*Table::create(memory, config, config.dynamic_top ? &x_hardware : nullptr).value()),
         x_gather(ranges == Ranges::NoGaps ? Gather(x_flusher) : Gather()) {
     // Around a boundary of large pages in the middle of the lower (or only) half.
     const Tree tree = x_table.tree();
-    const u64 middle = (u64{1} << (tree.iova_bits - 2)) - 32 * x_granule;
+    // Where the top grows: around the end of what it has.
+    const u64 middle = (u64{1} << (config.dynamic_top ? tree.iova_bits : tree.iova_bits - 2)) - 32 * x_granule;
     x_window = tree.to(config.extent == IovaExtent::SignExtended ? middle >> 1 : middle).value;
   }
   ~Session() {
@@ -59,7 +77,11 @@ class Session {
       case 2: unmap(iova, pages); break;
       case 3: cut(iova); break;
     }
-    if (input.below(4) == 0) x_gather.complete(x_table);
+    if (const u64 end = input.below(8); end == 0) {
+      x_gather.complete(x_table);
+    } else if (end == 1) {
+      Gather(std::move(x_gather)).complete(x_table);
+    }
     if (input.below(8) == 0) check();
   }
 
@@ -122,6 +144,7 @@ class Session {
   }
 
   u64 x_granule;
+  Hardware x_hardware;
   Table& x_table;
   Flusher x_flusher;
   Gather x_gather;
@@ -138,7 +161,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   OwnRam ram(bytes, PhysAddr(0));
   MUST(ram.open(), "there is room for the frame table");
   pt::FuzzInput input(data, size);
-  pt::TableConfig config = pt::fuzz_shapes[input.below(std::size(pt::fuzz_shapes))];
+  const u64 shape = input.below(pt::shapes);
+  pt::TableConfig config = shape < std::size(pt::fuzz_shapes) ? pt::fuzz_shapes[shape] : pt::growing;
   config.mode = input.below(2) == 0 ? TableMode::Arena : TableMode::Page;
   config.sharing = input.below(2) == 0 ? pt::Sharing::Exclusive : pt::Sharing::Shared;
   unsigned granule_lg2 = 0;

@@ -5,6 +5,7 @@
 
 #include <concepts>
 #include <span>
+#include <type_traits>
 
 #include "holdfast/base/types.hpp"
 #include "holdfast/memory/table_arena.hpp"
@@ -102,6 +103,32 @@ struct Translation {
   constexpr bool operator==(const Translation&) const = default;
 };
 
+/// A Result<Translation> that a call answers in two registers: page size and permissions fit beside the code.
+class Found {
+ public:
+  static Found leaf(PhysAddr address, unsigned size_lg2, Prot prot) {
+    return {address, static_cast<u64>(prot) | u64{size_lg2} << size_shift};
+  }
+  static Found nothing(Code why) { return {PhysAddr(0), static_cast<u64>(why) << code_shift}; }
+
+  [[nodiscard]] Result<Translation> result() const {
+    const auto code = static_cast<Code>(x_rest >> code_shift);
+    if (code != Code::Ok) return code;
+    return Translation{x_address, u64{1} << (x_rest >> size_shift & 63), static_cast<Prot>(x_rest & 0xff)};
+  }
+
+ private:
+  // Not the second byte: writing that alone stalls the register it is part of.
+  static constexpr unsigned size_shift = 16;
+  static constexpr unsigned code_shift = 24;
+
+  Found(PhysAddr address, u64 rest) : x_address(address), x_rest(rest) {}
+
+  PhysAddr x_address;
+  u64 x_rest;
+};
+static_assert(sizeof(Found) == 16 && std::is_trivially_copyable_v<Found>);
+
 /// What a table is made like.
 struct TableConfig {
   Format format = Format::VtdSecondStage;
@@ -158,7 +185,7 @@ class TableVisitor {
 class Reader {
  public:
   /// Errors: OutOfRange (beyond the width), NotFound (not mapped).
-  [[nodiscard]] virtual Result<Translation> lookup(Iova iova) const = 0;
+  [[nodiscard]] Result<Translation> lookup(Iova iova) const { return find(iova).result(); }
   /// Every leaf by rising IOVA. Answers Stop when the visitor did.
   virtual Visit visit_leaves(LeafVisitor& visitor) const = 0;
   /// @p f(Iova, const Translation&) -> Visit or void.
@@ -181,6 +208,9 @@ class Reader {
 
  protected:
   ~Reader() = default;
+
+ private:
+  [[nodiscard]] virtual Found find(Iova iova) const = 0;
 };
 
 }  // namespace holdfast::pt

@@ -30,6 +30,10 @@ template <PageTableFormat F>
 /// costs nothing there. @p level is one that the format has.
 template <PageTableFormat F, unsigned known = F::max_levels - 1, class Function>
 [[nodiscard]] [[gnu::always_inline]] inline auto with_level(unsigned level, const Function& f) {
+  constexpr unsigned usual = std::min(3u, F::max_levels - 1);
+  if constexpr (known == F::max_levels - 1 && known != usual)
+    if (level == usual) [[likely]]
+      return f.template operator()<usual>();
   if constexpr (known != 0)
     if (level != known) return with_level<F, known - 1>(level, f);
   return f.template operator()<known>();
@@ -43,33 +47,36 @@ template <PageTableFormat F>
 
 /// From the item @p index of the table at @p page down. Errors: NotFound.
 template <PageTableFormat F, unsigned level, class Follow>
-[[nodiscard]] [[gnu::always_inline]] inline Result<Translation> find_leaf_from(PhysAddr page, u64 index, u64 inside,
-                                                                               u64 encryption, const Follow& follow) {
+[[nodiscard]] [[gnu::always_inline]] inline Found find_leaf_from(PhysAddr page, u64 index, u64 inside, u64 unencrypted,
+                                                                 const Follow& follow) {
   const u64* table = follow(page, level);
-  if (table == nullptr) return Code::NotFound;
-  const u64 item = hw_load(&table[index]) & ~encryption;
+  if constexpr (!requires { Follow::everywhere; })
+    if (table == nullptr) return Found::nothing(Code::NotFound);
+  const u64 item = hw_load(&table[index]) & unencrypted;
   const EntryKind kind = F::kind(item, level);
   if constexpr (level != 0)
     if (kind == EntryKind::Table) [[likely]]
       return find_leaf_from<F, level - 1>(F::table_address(item), index_below_top<F>(inside, level - 1), inside,
-                                          encryption, follow);
-  if (kind == EntryKind::Leaf) return translation_of<F>(item, level, inside);
-  return Code::NotFound;
+                                          unencrypted, follow);
+  if (kind != EntryKind::Leaf) return Found::nothing(Code::NotFound);
+  const unsigned size_lg2 = F::leaf_size_lg2(item, level);
+  return Found::leaf(F::leaf_address(item, level) + (inside & low_bits(size_lg2)), size_lg2, F::prot(item));
 }
 
-/// Errors: NotFound. @p inside is an address that the tree covers.
+/// Errors: NotFound. @p inside is an address that the tree covers; @p unencrypted are the bits of an item that are not
+/// marks of encrypted memory.
 template <PageTableFormat F, class Follow>
-[[nodiscard]] [[gnu::always_inline]] inline Result<Translation> find_leaf(PhysAddr top, unsigned top_level, u64 inside,
-                                                                          u64 encryption, const Follow& follow) {
+[[nodiscard]] [[gnu::always_inline]] inline Found find_leaf(PhysAddr top, unsigned top_level, u64 inside,
+                                                            u64 unencrypted, const Follow& follow) {
   return with_level<F>(top_level, [&]<unsigned level>() __attribute__((always_inline)) {
-    return find_leaf_from<F, level>(top, inside >> item_lg2<F>(level), inside, encryption, follow);
+    return find_leaf_from<F, level>(top, inside >> item_lg2<F>(level), inside, unencrypted, follow);
   });
 }
 
 /// The same; @p iova is one that the tree covers.
 template <PageTableFormat F, class Follow>
-Result<Translation> find_leaf(const Tree& tree, Iova iova, const Follow& follow) {
-  return find_leaf<F>(tree.top, tree.top_level, tree.from(iova), tree.encryption, follow);
+Found find_leaf(const Tree& tree, Iova iova, const Follow& follow) {
+  return find_leaf<F>(tree.top, tree.top_level, tree.from(iova), ~tree.encryption, follow);
 }
 
 /// Many lookups side by side: at each level all items are fetched before the first is looked at.

@@ -161,6 +161,9 @@ TEST(BestWordKernels, AreThoseOfTheWidestUnit) {
   EXPECT_EQ(&best_word_kernels(), &word_kernels_for(find_vector_unit()));
   EXPECT_EQ(&word_kernels_for(VectorUnit::None), &plain_word_kernels);
 #if defined(__x86_64__)
+  EXPECT_NE(&word_kernels_for(VectorUnit::Avx2), &plain_word_kernels);
+  EXPECT_NE(&word_kernels_for(VectorUnit::Avx512), &plain_word_kernels);
+  EXPECT_NE(&word_kernels_for(VectorUnit::Avx512), &word_kernels_for(VectorUnit::Avx2));
   __builtin_cpu_init();
   const bool avx2 = __builtin_cpu_supports("avx2") != 0;
   const bool avx512 = __builtin_cpu_supports("avx512f") != 0;

@@ -112,11 +112,11 @@ TEST_P(Capture, IsReadAsLinuxReportedItsMappings) {
       found[(leaf.from.value + offset) >> 12] = (leaf.to.address.value + offset) | static_cast<u64>(leaf.to.prot);
   EXPECT_EQ(found, expected);
   for (const auto& [page, target] : expected) {
-    const auto one = find_leaf<VtdSecondStage>(tree, Iova(page << 12 | 0x123), follow());
+    const auto one = find_leaf<VtdSecondStage>(tree, Iova(page << 12 | 0x123), follow()).result();
     ASSERT_TRUE(one.ok());
     ASSERT_EQ(one->address.value, (target & ~u64{0xfff}) | 0x123);
   }
-  EXPECT_EQ(find_leaf<VtdSecondStage>(tree, Iova(0), follow()).code(), Code::NotFound);
+  EXPECT_EQ(find_leaf<VtdSecondStage>(tree, Iova(0), follow()).result().code(), Code::NotFound);
 }
 
 TEST_P(Capture, HoldsNoBitThatTheFormatDoesNotKnow) {

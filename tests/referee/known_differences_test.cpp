@@ -9,7 +9,7 @@ namespace {
 std::unique_ptr<Machine> start(std::string_view name) {
   for (const MachineKind& kind : machine_kinds())
     if (kind.name == name)
-      if (const auto binary = find_qemu(kind.release, kind.target)) return kind.start(*binary);
+      if (const auto binary = qemu::find_binary(kind.release, kind.target)) return kind.start(*binary);
   return nullptr;
 }
 

@@ -68,7 +68,7 @@ class Machine {
   [[nodiscard]] virtual PhysAddr next_table(u64 entry) const { return PhysAddr(entry & 0x000f'ffff'ffff'f000); }
 
  protected:
-  Machine(const QemuBinary& binary, SharedRam ram, const std::vector<std::string>& arguments,
+  Machine(const qemu::Binary& binary, SharedRam ram, const std::vector<std::string>& arguments,
           const std::vector<std::byte>& firmware = {})
       : x_ram(std::move(ram)), x_qemu(binary, x_ram, arguments, firmware) {}
   [[nodiscard]] Qtest& qtest() { return x_qemu.qtest(); }
@@ -84,22 +84,22 @@ struct MachineKind {
   const char* name;
   Release release;
   Target target;
-  std::unique_ptr<Machine> (*start)(const QemuBinary& binary);
+  std::unique_ptr<Machine> (*start)(const qemu::Binary& binary);
 
   friend void PrintTo(const MachineKind& kind, std::ostream* to) { *to << kind.name; }
 };
 
 [[nodiscard]] const std::vector<MachineKind>& machine_kinds();
 
-std::unique_ptr<Machine> start_vtd_legacy(const QemuBinary& binary);
-std::unique_ptr<Machine> start_vtd_scalable(const QemuBinary& binary);
-std::unique_ptr<Machine> start_vtd_first_stage(const QemuBinary& binary);
-std::unique_ptr<Machine> start_amd_qemu7(const QemuBinary& binary);
-std::unique_ptr<Machine> start_amd_qemu10(const QemuBinary& binary);
-std::unique_ptr<Machine> start_smmu_stage1(const QemuBinary& binary);
-std::unique_ptr<Machine> start_smmu_stage2(const QemuBinary& binary);
-std::unique_ptr<Machine> start_riscv_first_stage(const QemuBinary& binary);
-std::unique_ptr<Machine> start_riscv_second_stage(const QemuBinary& binary);
+std::unique_ptr<Machine> start_vtd_legacy(const qemu::Binary& binary);
+std::unique_ptr<Machine> start_vtd_scalable(const qemu::Binary& binary);
+std::unique_ptr<Machine> start_vtd_first_stage(const qemu::Binary& binary);
+std::unique_ptr<Machine> start_amd_qemu7(const qemu::Binary& binary);
+std::unique_ptr<Machine> start_amd_qemu10(const qemu::Binary& binary);
+std::unique_ptr<Machine> start_smmu_stage1(const qemu::Binary& binary);
+std::unique_ptr<Machine> start_smmu_stage2(const qemu::Binary& binary);
+std::unique_ptr<Machine> start_riscv_first_stage(const qemu::Binary& binary);
+std::unique_ptr<Machine> start_riscv_second_stage(const qemu::Binary& binary);
 
 /// @p base in two variants: with pages of the smallest size alone, and with all of @p sizes.
 void add_shapes(std::vector<pt::TableConfig>& to, pt::TableConfig base, u64 sizes);

@@ -21,7 +21,7 @@ std::vector<std::string> pc_with(const char* iommu) {
 
 class AmdMachine final : public Machine {
  public:
-  AmdMachine(const QemuBinary& binary, const char* iommu)
+  AmdMachine(const qemu::Binary& binary, const char* iommu)
       : Machine(binary, SharedRam(PhysAddr(0)), pc_with(iommu), halting_firmware()) {
     PortConfig config(qtest(), Edu::device);
     find_edu(config, pc_edu_bar);
@@ -99,10 +99,10 @@ class AmdMachine final : public Machine {
 }  // namespace
 
 // Without pt=off QEMU 10 lets everything pass; QEMU 7 has no such option.
-std::unique_ptr<Machine> start_amd_qemu7(const QemuBinary& binary) {
+std::unique_ptr<Machine> start_amd_qemu7(const qemu::Binary& binary) {
   return std::make_unique<AmdMachine>(binary, "amd-iommu");
 }
-std::unique_ptr<Machine> start_amd_qemu10(const QemuBinary& binary) {
+std::unique_ptr<Machine> start_amd_qemu10(const qemu::Binary& binary) {
   return std::make_unique<AmdMachine>(binary, "amd-iommu,pt=off");
 }
 

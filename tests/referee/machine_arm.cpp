@@ -70,7 +70,7 @@ std::vector<pt::TableConfig> stage2_shapes() {
 
 class SmmuMachine final : public Machine {
  public:
-  SmmuMachine(const QemuBinary& binary, ArmStage stage)
+  SmmuMachine(const qemu::Binary& binary, ArmStage stage)
       : Machine(binary, ram_with_program(ram_start, program, wfi, branch_back), arguments(stage)), x_stage(stage) {
     EcamConfig config(qtest(), ecam, Edu::device);
     find_edu(config, edu_bar);
@@ -174,10 +174,10 @@ class SmmuMachine final : public Machine {
 
 }  // namespace
 
-std::unique_ptr<Machine> start_smmu_stage1(const QemuBinary& binary) {
+std::unique_ptr<Machine> start_smmu_stage1(const qemu::Binary& binary) {
   return std::make_unique<SmmuMachine>(binary, ArmStage::One);
 }
-std::unique_ptr<Machine> start_smmu_stage2(const QemuBinary& binary) {
+std::unique_ptr<Machine> start_smmu_stage2(const qemu::Binary& binary) {
   return std::make_unique<SmmuMachine>(binary, ArmStage::Two);
 }
 

@@ -30,7 +30,7 @@ constexpr u64 page_number(PhysAddr at) { return at.value >> 12; }
 
 class RiscvMachine final : public Machine {
  public:
-  RiscvMachine(const QemuBinary& binary, RiscvStage stage)
+  RiscvMachine(const qemu::Binary& binary, RiscvStage stage)
       : Machine(binary, ram_with_program(ram_start, program, wfi, jump_back), arguments()), x_stage(stage) {
     EcamConfig config(qtest(), ecam, Edu::device);
     find_edu(config, edu_bar);
@@ -127,10 +127,10 @@ class RiscvMachine final : public Machine {
 
 }  // namespace
 
-std::unique_ptr<Machine> start_riscv_first_stage(const QemuBinary& binary) {
+std::unique_ptr<Machine> start_riscv_first_stage(const qemu::Binary& binary) {
   return std::make_unique<RiscvMachine>(binary, RiscvStage::First);
 }
-std::unique_ptr<Machine> start_riscv_second_stage(const QemuBinary& binary) {
+std::unique_ptr<Machine> start_riscv_second_stage(const qemu::Binary& binary) {
   return std::make_unique<RiscvMachine>(binary, RiscvStage::Second);
 }
 

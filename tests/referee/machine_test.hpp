@@ -10,7 +10,7 @@ namespace referee {
 class OnMachine : public testing::TestWithParam<MachineKind> {
  protected:
   void SetUp() override {
-    const auto binary = find_qemu(GetParam().release, GetParam().target);
+    const auto binary = qemu::find_binary(GetParam().release, GetParam().target);
     if (!binary) GTEST_SKIP() << "QEMU " << static_cast<unsigned>(GetParam().release) << " is not there";
     machine = GetParam().start(*binary);
   }

@@ -2,39 +2,28 @@
 // its RAM.
 //
 // It has no file of its own anywhere: RAM, firmware, log and socket are inherited descriptors. It is killed with its
-// object, by the kernel of this computer when the test dies, and by a limit on its processor time if all else fails.
+// object; tests/qemu/binary.hpp says what else ends it.
 // Threads: one. Failure: RunError, from the first question that QEMU does not answer; log() says more.
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
-#include "host/child.hpp"
+#include "tests/qemu/binary.hpp"
 #include "tests/referee/qtest.hpp"
 #include "tests/referee/shared_ram.hpp"
 
 namespace referee {
 
-/// What machines are written for: 7, as in Debian 12; 10, as in its backports.
-enum class Release : u8 { Qemu7 = 7, Qemu10 = 10 };
-enum class Target : u8 { X86, Arm, Riscv };
-
-struct QemuBinary {
-  std::string path;
-  std::vector<std::string> arguments;    // where it finds its data
-  std::vector<std::string> environment;  // and its modules
-};
-
-/// The installed one if it is of that release, otherwise the one that tools/fetch_qemu10.py unpacked.
-[[nodiscard]] std::optional<QemuBinary> find_qemu(Release release, Target target);
+using qemu::Release;
+using qemu::Target;
 
 class Qemu {
  public:
   /// @p arguments: machine and devices; the machine's memory backend is called "ram". Firmware given as bytes reaches
   /// QEMU as -bios.
-  Qemu(const QemuBinary& binary, const SharedRam& ram, const std::vector<std::string>& arguments,
+  Qemu(const qemu::Binary& binary, const SharedRam& ram, const std::vector<std::string>& arguments,
        const std::vector<std::byte>& firmware = {});
   Qemu(const Qemu&) = delete;
   Qemu& operator=(const Qemu&) = delete;

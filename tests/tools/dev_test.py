@@ -1,6 +1,7 @@
-"""./dev: answers to a wrong command line, and packages that cannot be installed."""
+"""./dev: answers to a wrong command line, packages that cannot be installed, and the line that ends a test run."""
 
 import os
+import shutil
 import subprocess
 import unittest
 
@@ -73,6 +74,72 @@ class Dev(TreeTest):
         result = self.dev("setup", path=self.root / "bin")
         self.assertEqual(result.returncode, 3)
         self.assertIn("This is not Debian", result.stderr)
+
+
+# Stands in for a GoogleTest program whose tests end as its arguments say.
+PROGRAM = """#!/usr/bin/env python3
+import json, sys
+tests = [{"name": f"t{i}", "status": "RUN", "result": "SKIPPED" if how == "skipped" else "COMPLETED", "time": "0s",
+          **({"failures": [{"failure": "no"}]} if how == "failed" else {})} for i, how in enumerate(sys.argv[1].split("+"))]
+path = next(part for part in sys.argv if part.startswith("--gtest_output=")).split(":", 1)[1]
+open(path, "w").write(json.dumps({"testsuites": [{"name": "S", "testsuite": tests}]}))
+sys.exit(int("failed" in sys.argv[1]))
+"""
+
+
+class ClosingLine(TreeTest):
+    """A tree with the real ./dev and tools, where every package is there, and cmake and ninja do nothing."""
+
+    def setUp(self):
+        super().setUp()
+        shutil.copy(REPOSITORY / "dev", self.root / "dev")
+        shutil.copytree(REPOSITORY / "tools", self.root / "tools")
+        (self.root / "tools/fetch_qemu10.py").write_text("")
+        self.write("tests/count.txt", "0\n")
+        self.fake("bin/dpkg-query", '#!/bin/sh\nfor package; do echo "$package installed"; done\n')
+        self.fake("bin/cmake", "#!/bin/sh\n")
+        self.fake("bin/ninja", "#!/bin/sh\n")
+        self.fake("program", PROGRAM)
+        self.stage("release", ("test", "serial,threads", f"{self.root}/program\tpassed+passed+skipped"))
+        self.stage("asan", ("test", "serial", f"{self.root}/program\tpassed"))
+        self.stage("tsan", ("test", "serial,threads", f"{self.root}/program\tpassed+passed"))
+        self.stage("fuzz", ("fuzzer", "", "sh\t-c\techo Done 9 runs in 1 second"))
+
+    def fake(self, name, text):
+        self.write(name, text).chmod(0o755)
+
+    def stage(self, preset, *programs):
+        self.write(f"build/{preset}/programs.tsv",
+                   "".join(f"{kind}\tp{i}\t{labels}\t30\t\t{command}\n"
+                           for i, (kind, labels, command) in enumerate(programs)))
+
+    def last_line(self, *arguments):
+        environment = {**os.environ, "PATH": f"{self.root}/bin:{os.environ['PATH']}"}
+        run = subprocess.run([self.root / "dev", "test", *arguments], env=environment, capture_output=True, text=True,
+                             timeout=120)
+        return run.returncode, run.stdout.splitlines()[-1]
+
+    def test_it_is_the_sum_of_all_stages(self):
+        self.assertEqual(self.last_line("--all"), (0, "6 passed, 0 failed, 1 skipped"))
+
+    def test_each_run_counts_anew(self):
+        for _ in range(2):
+            self.assertEqual(self.last_line(), (0, "2 passed, 0 failed, 1 skipped"))
+        self.assertEqual(self.last_line("p0"), (0, "2 passed, 0 failed, 1 skipped"))
+
+    def test_it_is_there_when_tests_fail(self):
+        self.stage("asan", ("test", "serial", f"{self.root}/program\tfailed+passed+failed"))
+        self.assertEqual(self.last_line("--all"), (1, "3 passed, 2 failed, 1 skipped"))
+
+    def test_a_fuzzer_that_breaks_something_has_failed(self):
+        self.stage("fuzz", ("fuzzer", "", "sh\t-c\texit 77"))
+        self.assertEqual(self.last_line("--all"), (1, "5 passed, 1 failed, 1 skipped"))
+
+    def test_what_fails_and_is_no_test_counts_as_one(self):
+        self.write("tests/count.txt", "3\n")
+        self.assertEqual(self.last_line(), (1, "2 passed, 1 failed, 1 skipped"))
+        self.fake("bin/ninja", "#!/bin/sh\nexit 1\n")
+        self.assertEqual(self.last_line(), (1, "0 passed, 1 failed, 0 skipped"))
 
 
 if __name__ == "__main__":

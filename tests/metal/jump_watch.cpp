@@ -1,0 +1,72 @@
+// See jump_watch.hpp.
+#include "tests/metal/jump_watch.hpp"
+
+namespace metal_test {
+namespace {
+
+constexpr auto between_looks = std::chrono::milliseconds(10);
+
+}  // namespace
+
+bool JumpWatch::watch(u64 jump) {
+  const auto before = look_in_passing("before");
+  if (!before) return false;
+  Look held;
+  if (!look_inside(jump, *before, held)) return false;
+  // The new kernel's guest may replace the tables as soon as it has them back: pages stay the same, tables need not.
+  const auto taken_back = [&](const Line& line) { return line.is("update") && line.number("generation") == jump; };
+  if (!x_machine.wait_for(taken_back)) return false;
+  const auto after = look_in_passing("after");
+  if (!after) return false;
+  x_outcome.expect_none(fmt::format("jump {}: tables after it", jump),
+                        compare_tables(held, *after, Tables::MayBeReplaced));
+  return true;
+}
+
+std::optional<Look> JumpWatch::look_in_passing(const char* when) {
+  if (!x_machine.stop()) return std::nullopt;
+  auto look = x_machine.look();
+  if (!look || !x_machine.go_on()) return std::nullopt;
+  x_outcome.expect(std::string("fault status ") + when, look->fault_status == 0,
+                   fmt::format("{:#x}", look->fault_status));
+  return look;
+}
+
+bool JumpWatch::look_inside(u64 jump, const Look& before, Look& held) {
+  const bool waits = x_machine.wait_for_hold(jump);
+  if (x_machine.has_ended()) return false;
+  x_outcome.expect(fmt::format("jump {}: seen from outside", jump), waits, waits ? "yes" : "the hold was missed");
+  if (!waits || !x_machine.stop()) return false;
+  const GuestMemory& memory = x_machine.memory();
+  const auto look = x_machine.look();
+  if (!look) return false;
+  held = *look;
+  const bool still = held.boot.holding == 1;
+  x_outcome.expect(fmt::format("jump {}: held while it was looked at", jump), still, still ? "yes" : "no longer");
+  x_outcome.expect_none(fmt::format("jump {}: tables inside the blackout", jump),
+                        compare_tables(before, held, Tables::Stay));
+  x_outcome.expect_none(fmt::format("jump {}: what devices reach is handed over", jump),
+                        check_handed_over(memory, held));
+  x_outcome.expect(fmt::format("jump {}: fault status", jump), held.fault_status == 0,
+                   fmt::format("{:#x}", held.fault_status));
+  const PageDigests first = memory.digest_pages();
+  if (!x_machine.go_on()) return false;
+  std::this_thread::sleep_for(between_looks);
+  if (!x_machine.stop()) return false;
+  const PageDigests second = memory.digest_pages();
+  const bool ended_in_hold = read_boot_page(memory).holding == 1;
+  memory.end_hold();
+  if (!x_machine.go_on()) return false;
+  x_outcome.expect(fmt::format("jump {}: both looks inside the hold", jump), ended_in_hold,
+                   ended_in_hold ? "yes" : "metal.hold_us is too short");
+  if (!ended_in_hold) return true;  // what changed then says nothing
+
+  const std::vector<PhysAddr> changed = changed_pages(first, second);
+  x_outcome.expect_none(fmt::format("jump {}: what changed inside the blackout", jump),
+                        check_changes(memory, held, x_machine.first_image(), changed));
+  const PageSet writable = writable_pages(memory, held.tables);
+  for (const PhysAddr page : changed) x_pages_written += writable.contains({page, page_size_bytes}) ? 1 : 0;
+  return true;
+}
+
+}  // namespace metal_test

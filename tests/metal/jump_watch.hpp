@@ -1,0 +1,34 @@
+// Somebody who looks at a running machine from outside at each of its jumps, and says what he thinks of it.
+#pragma once
+
+#include "tests/metal/machine.hpp"
+#include "tests/metal/outcome.hpp"
+
+namespace metal_test {
+
+class JumpWatch {
+ public:
+  /// Both must outlive the watch.
+  JumpWatch(Machine& machine, Outcome& outcome) : x_machine(machine), x_outcome(outcome) {}
+
+  /// Looks before jump @p jump (from 1), twice inside its blackout (the kernel must hold there, metal.hold_us, and
+  /// is let go), and after it. To be called while the kernel before the jump serves its devices. False: the machine
+  /// ended, or the hold was missed, which is a failed check.
+  bool watch(u64 jump);
+
+  /// Looks at the fault register once more.
+  void look_at_faults(const char* when) { (void)look_in_passing(when); }
+
+  /// Pages that devices wrote between the two looks inside blackouts.
+  [[nodiscard]] u64 pages_written() const { return x_pages_written; }
+
+ private:
+  std::optional<Look> look_in_passing(const char* when);
+  bool look_inside(u64 jump, const Look& before, Look& held);
+
+  Machine& x_machine;
+  Outcome& x_outcome;
+  u64 x_pages_written = 0;
+};
+
+}  // namespace metal_test

@@ -1,0 +1,99 @@
+// A short part of the bare-metal scenarios, on the QEMU that is installed. Skipped where there is none.
+#include <gtest/gtest.h>
+
+#include <signal.h>
+
+#include "tests/metal/scenario.hpp"
+
+namespace metal_test {
+namespace {
+
+class BareMetal : public testing::Test {
+ protected:
+  void SetUp() override {
+    for (const qemu::Release release : {qemu::Release::Qemu7, qemu::Release::Qemu10}) {
+      const auto binary = qemu::find_binary(release, qemu::Target::X86);
+      if (!binary) continue;
+      bench = {*binary, static_cast<unsigned>(release), HOLDFAST_METAL_IMAGE,
+               std::filesystem::path(HOLDFAST_METAL_LOGS) / "test", false};
+      return;
+    }
+    GTEST_SKIP() << "there is no QEMU";
+  }
+  static void expect_passed(const Outcome& outcome) {
+    EXPECT_TRUE(outcome.passed()) << outcome.name() << "\n" << outcome.failures();
+  }
+
+  Bench bench;
+};
+
+NetPlan short_plan(const std::string& mode) {
+  NetPlan plan;
+  plan.name = "net " + mode;
+  plan.mode = mode;
+  plan.frames = 8'000;  // a third of them is left to come at the second jump
+  plan.jumps = 2;
+  plan.settle_ms = 0;
+  return plan;
+}
+
+TEST_F(BareMetal, NetworkLosesNothingInLegacyMode) {
+  RecordProperty("acceptance", "IV17 X7 T3 T4 T8");
+  expect_passed(run_net(bench, short_plan("legacy")));
+}
+
+TEST_F(BareMetal, NetworkLosesNothingInScalableMode) {
+  RecordProperty("acceptance", "IV17 X7 R9 T3 T4 T8");
+  NetPlan plan = short_plan("scalable");
+  plan.replacements = 20;
+  expect_passed(run_net(bench, plan));
+}
+
+TEST_F(BareMetal, SoundIsTheSameInEveryRun) {
+  RecordProperty("acceptance", "T4");
+  expect_passed(run_hda(bench));
+}
+
+class BareMetalControl : public BareMetal, public testing::WithParamInterface<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Sabotage, BareMetalControl, testing::Values("table", "record"),
+                         [](const auto& parameter) { return parameter.param; });
+TEST_P(BareMetalControl, IsSeen) {
+  for (const Control& control : controls())
+    if (control.word == GetParam()) return expect_passed(run_control(bench, control));
+  FAIL() << "there is no such control";
+}
+
+class BareMetalRefusal : public BareMetal, public testing::WithParamInterface<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Machine, BareMetalRefusal,
+                         testing::Values("no VT-d", "no next image", "next image cannot read the state"),
+                         [](const auto& parameter) {
+                           std::string name = parameter.param;
+                           std::erase_if(name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; });
+                           return name;
+                         });
+TEST_P(BareMetalRefusal, IsSaid) {
+  for (const Refusal& refusal : refusals())
+    if (refusal.name == GetParam()) return expect_passed(run_refusal(bench, refusal));
+  FAIL() << "there is no such refusal";
+}
+
+// A machine that does not end by itself is late, and leaves nothing.
+TEST_F(BareMetal, EndsWhenItsTimeIsUp) {
+  MachineSetup setup = setup_of(bench, "late");
+  setup.kernel_words = "mode=scalable metal.hold_us=100000000";
+  setup.vmm_words = "hda updates=1 settle_ms=10";
+  setup.devices = sound_card();
+  setup.time_limit = std::chrono::seconds(1);
+  pid_t pid = 0;
+  {
+    Machine machine(bench.binary, setup);
+    pid = machine.pid();
+    const host::Ending ending = machine.wait_for_end();
+    EXPECT_TRUE(machine.was_late());
+    EXPECT_EQ(ending_text(ending, machine.was_late()), "killed when its time was up");
+  }
+  EXPECT_NE(::kill(pid, 0), 0);
+}
+
+}  // namespace
+}  // namespace metal_test

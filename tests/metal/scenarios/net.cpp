@@ -1,0 +1,115 @@
+// The network card under a steady stream of numbered frames, through jump after jump.
+//
+// Lossless transport proves nothing by itself, since a dead card would only delay frames: so the frames that landed
+// inside each blackout are counted first thing by the next guest, and nothing less than all of it together counts as
+// zero loss.
+#include "tests/metal/scenario.hpp"
+
+namespace metal_test {
+namespace {
+
+void check_landed(const std::vector<Line>& lines, const NetPlan& plan, Outcome& outcome) {
+  std::vector<u64> landed;
+  for (u64 jump = 1; jump <= plan.jumps; ++jump) {
+    u64 count = 0;
+    for (const Line& line : lines)
+      if (line.is("back", "net") && line.number("generation") == jump) count = line.number("landed").value_or(0);
+    outcome.expect_more(fmt::format("frames landed in blackout {}", jump), count, 0);
+    landed.push_back(count);
+  }
+  if (plan.jumps != 0) outcome.tell(fmt::format("{} landed in blackouts", fmt::join(landed, "+")));
+}
+
+/// The watched register, read by kernels at each milestone: the card went on without any of them.
+void check_card_went_on(const std::vector<Update>& updates, const NetPlan& plan, Outcome& outcome) {
+  outcome.expect_equal("live updates", updates.size(), plan.jumps);
+  for (const Update& update : updates) {
+    const PhaseTime* from = update.find("JumpBegin");
+    const PhaseTime* to = update.find("Entered");
+    const bool moved = from != nullptr && to != nullptr && from->value != to->value;
+    outcome.expect(fmt::format("update {}: the card's head moved over the jump", update.generation), moved,
+                   moved ? fmt::format("{} to {}", from->value, to->value) : "it did not, or was not sampled");
+  }
+}
+
+void check_totals(const std::vector<Line>& lines, const FeedCounts& fed, const NetPlan& plan, Outcome& outcome) {
+  outcome.expect_equal("frames sent by the feeder", fed.sent, plan.frames);
+  const auto total = find_line(lines, outcome, "total", "net");
+  if (!total) return;
+  check_fields(*total, outcome,
+               {{"received", plan.frames},
+                {"next", plan.frames},
+                {"gaps", 0},
+                {"duplicates", 0},
+                {"wrong", 0},
+                {"tpr", plan.frames},
+                {"mpc", 0},
+                {"rnbc", 0},
+                {"sent", fed.answers}});
+  outcome.expect_more("answers of the guest", fed.answers, 0);
+  outcome.expect_equal("wrong answers of the guest", fed.wrong_answers, 0u);
+}
+
+}  // namespace
+
+Outcome run_net(const Bench& bench, const NetPlan& plan) {
+  Outcome outcome = outcome_of(bench, plan.name);
+  const auto start = Clock::now();
+  Feeder feeder(plan.frames, plan.rate);
+  MachineSetup setup = setup_of(bench, plan.name);
+  setup.kernel_words = fmt::format("mode={} metal.hold_us={} {}", plan.mode, plan.hold_us, watch_network_card);
+  setup.vmm_words = fmt::format("net updates={} frames={} settle_ms={}", plan.jumps, plan.frames, plan.settle_ms);
+  if (plan.replacements != 0) setup.vmm_words += fmt::format(" replace={}", plan.replacements);
+  setup.devices = network_card(feeder.card_end());
+  setup.next =
+      plan.mode == std::string_view("legacy") ? NextImage::Module : NextImage::FwCfg;  // both, over three jumps
+  setup.inherited = {feeder.card_end()};
+  setup.time_limit = plan.time_limit;
+  Machine machine(bench.binary, setup);
+  feeder.close_card_end();
+
+  JumpWatch watch(machine, outcome);
+  if (machine.wait_for([](const Line& line) { return line.is("ready", "net"); })) {
+    feeder.start();
+    for (u64 jump = 1; jump <= plan.jumps; ++jump) {
+      if (!watch.watch(jump)) break;
+      const auto finished = [&](const Line& line) {
+        return line.is("finished-update") && line.number("generation") == jump;
+      };
+      if (!machine.wait_for(finished)) break;
+      watch.look_at_faults("after the last page tables were replaced");
+    }
+  }
+  check_good_end(machine, bench, outcome);
+  const FeedCounts fed = feeder.stop();
+  const std::vector<Line> lines = machine.serial().lines();
+  check_totals(lines, fed, plan, outcome);
+  check_landed(lines, plan, outcome);
+  check_card_went_on(collect_updates(lines), plan, outcome);
+  if (plan.jumps != 0) outcome.expect_more("pages that devices wrote while watched", watch.pages_written(), 0);
+  if (plan.replacements != 0) {
+    const auto replaced = find_line(lines, outcome, "replaced", "net");
+    if (replaced) check_fields(*replaced, outcome, {{"count", plan.replacements}});
+    outcome.tell(fmt::format("{} replacements", plan.replacements));
+  }
+  outcome.tell(fmt::format("{} frames", plan.frames));
+  outcome.set_seconds(std::chrono::duration<double>(Clock::now() - start).count());
+  return outcome;
+}
+
+std::vector<Outcome> run_net_scenario(const Bench& bench) {
+  NetPlan legacy;
+  legacy.name = "net legacy";
+  legacy.mode = "legacy";
+  return {run_net(bench, legacy), run_net(bench, NetPlan())};
+}
+
+std::vector<Outcome> run_replace_scenario(const Bench& bench) {
+  NetPlan plan;
+  plan.name = "replace";
+  plan.jumps = 1;
+  plan.replacements = 1000;
+  return {run_net(bench, plan)};
+}
+
+}  // namespace metal_test
