@@ -53,16 +53,16 @@ TEST(VtdFirstStage, TranslatesAndFaultsAsTheManualNumbersThem) {
   FirstStageMachine m(first_stage_machine(CacheModel::Absent));
   EXPECT_EQ(m.read(iova + 0x123).address, target + 0x123);
   EXPECT_TRUE(m.write(iova).allowed);
-  EXPECT_EQ(m.reason(iova + 0x1000), FaultReason(0x71));
-  EXPECT_EQ(m.reason(u64{1} << 47), FaultReason(0x80));
+  EXPECT_EQ(m.reason(iova + 0x1000), FaultReason::FirstStageNotPresent);
+  EXPECT_EQ(m.reason(u64{1} << 47), FaultReason::ScalableNotCanonical);
   m.map_first(iova, target.value | 5);
-  EXPECT_EQ(m.write(iova).reason, FaultReason(0x85));
+  EXPECT_EQ(m.write(iova).reason, FaultReason::ScalableWriteNotPermitted);
   m.map_first(iova, target.value | 3);
-  EXPECT_EQ(m.reason(), FaultReason(0x81));
+  EXPECT_EQ(m.reason(), FaultReason::FirstStageNotUser);
   m.map_first(iova, u64{1} << 50 | 7);
-  EXPECT_EQ(m.reason(), FaultReason(0x72));
+  EXPECT_EQ(m.reason(), FaultReason::FirstStageReserved);
   m.store(m.pasid_entry + 16, u64{1} << 40);
-  EXPECT_EQ(m.reason(), FaultReason(0x73));
+  EXPECT_EQ(m.reason(), FaultReason::FirstStagePointerInvalid);
 }
 
 TEST(VtdFirstStage, OfAnEntryIsThereOnlyWhereTheUnitHasIt) {
@@ -133,7 +133,7 @@ TEST(VtdFirstStage, OneIdForTwoTablesMixesThem) {
   m.submit(pasid_cache_of(did, pasid));
   EXPECT_EQ(m.read(iova).address, target) << "cached under the id, whatever the table";
   m.submit(pasid_iotlb_all(did, pasid));
-  EXPECT_EQ(m.reason(), FaultReason(0x71));
+  EXPECT_EQ(m.reason(), FaultReason::FirstStageNotPresent);
 }
 
 }  // namespace
