@@ -46,7 +46,8 @@ TEST(VtdRegisters, HoldTheirFieldsWhereTheManualPutsThem) {
   EXPECT_EQ(Gsts(0x84000000u).get<gsts::Tes>() + Gsts(0x84000000u).get<gsts::Qies>(), 2u);
   EXPECT_EQ(Rtaddr().with<rtaddr::Rta>(0x12345).with<rtaddr::Ttm>(1).raw(), 0x12345400u);
   EXPECT_EQ(Ccmd().with<ccmd::Icc>(1).with<ccmd::Cirg>(1).raw(), 0xa000000000000000u);
-  EXPECT_EQ(IotlbInvalidate().with<iotlb::Ivt>(1).with<iotlb::Iirg>(2).with<iotlb::Did>(0x77).raw(), 0xa000007700000000u);
+  EXPECT_EQ(IotlbInvalidate().with<iotlb::Ivt>(1).with<iotlb::Iirg>(2).with<iotlb::Did>(0x77).raw(),
+            0xa000007700000000u);
   EXPECT_EQ(Iqa().with<iqa::Iqa>(0x800).with<iqa::Dw>(1).with<iqa::Qs>(1).raw(), 0x800801u);
   EXPECT_EQ(Iqt().with<iqt::Qt>(2).raw(), 0x20u);
   EXPECT_EQ(Fsts(0x0312u).get<fsts::Fri>(), 3u);
