@@ -60,7 +60,7 @@ struct BootPage {
   TouchCounts touched;                       // when the blackout ended
   u64 jumps = 0;
   u32 phase = 0;      // the last Phase that passed, for who watches from outside
-  u32 holding = 0;    // 1 while the kernel waits in the blackout on purpose (metal.hold_us)
+  u32 holding = 0;    // 1 while the kernel waits in the blackout on purpose; who cleared it ends the wait
   u32 log_bytes = 0;  // of lines that were kept back because a blackout is no time to print
   u32 log_lost_bytes = 0;
 };

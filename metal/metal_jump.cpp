@@ -21,7 +21,7 @@ std::string_view reason_of(Code code) {
              "name=opt/holdfast/next-image,file=IMAGE";
     case Code::TooBig: return "it does not fit into the place for images in scratch";
     case Code::Io: return "it is shorter than it says, or cannot be read";
-    default: return "it is not a position-independent x86-64 ELF program with the note \"Holdfast\"";
+    default: return "it is not a whole, position-independent x86-64 ELF program with the note \"Holdfast\"";
   }
 }
 
@@ -51,6 +51,14 @@ Result<u64> MetalWorld::stage(NextImage& image, std::span<std::byte> buffer) {
   return length;
 }
 
+void MetalWorld::hold() {
+  u32& holding = boot_page().holding;
+  __atomic_store_n(&holding, u32{1}, __ATOMIC_RELEASE);
+  const u64 end = now_ns() + x_options.hold_us * 1000;
+  while (now_ns() < end && __atomic_load_n(&holding, __ATOMIC_ACQUIRE) != 0) relax();
+  holding = 0;
+}
+
 Code MetalWorld::jump(const Handover& handover) {
   if (!x_next_entry) return Code::NotFound;
   if (x_saboteur != nullptr) x_saboteur->act(*this, handover);
@@ -58,12 +66,7 @@ Code MetalWorld::jump(const Handover& handover) {
   page.handover = handover;
   ++page.generation;
   ++page.jumps;
-  if (x_options.hold_us != 0) {
-    page.holding = 1;
-    const u64 end = now_ns() + x_options.hold_us * 1000;
-    while (now_ns() < end) relax();
-    page.holding = 0;
-  }
+  if (x_options.hold_us != 0) hold();
   enter(*x_next_entry);
 }
 

@@ -63,6 +63,7 @@ class MetalWorld final : public World {
 
  private:
   [[nodiscard]] bool is_blackout() const;
+  void hold();
   void keep_back(std::string_view line);
   void print_kept_back();
   void print_update();

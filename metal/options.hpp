@@ -31,7 +31,7 @@ struct Options {
   std::array<char, max_command_line_bytes> kernel_line{};
   u32 kernel_line_bytes = 0;
   std::string_view vmm_line;
-  u64 hold_us = 0;                     // metal.hold_us: waits that long in every blackout
+  u64 hold_us = 0;                     // metal.hold_us: waits in every blackout, at most so long
   Watch watch;                         // metal.watch=8086:10d3:2810
   Sabotage sabotage = Sabotage::None;  // metal.sabotage
 

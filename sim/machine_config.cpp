@@ -24,6 +24,7 @@ void check(const MachineConfig& config) {
   require(config.ram_bytes <= u64{1} << 40, "RAM must not exceed 1 TiB");
   require(config.units >= 1 && config.units <= max_units, "a machine has 1 to 16 units");
   require(config.domain_count_code <= 6, "CAP.ND is 0 to 6");
+  require(config.deepest_levels >= 3 && config.deepest_levels <= 5, "page tables have 3 to 5 levels");
   require(config.fault_records >= 1 && config.fault_records <= 224, "a unit has 1 to 224 fault records");
   std::set<u16> taken;
   for (const DeviceConfig& device : config.devices) {

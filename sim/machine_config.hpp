@@ -51,8 +51,11 @@ enum class CacheModel : u8 {
   Absent,    // keeps nothing
 };
 
-/// Largest second-stage page (CAP.SLLPS).
+/// Largest second-stage page (CAP.SLLPS). The first stage always has 2 MiB, and 1 GiB where this says so (CAP.FL1GP).
 enum class LargePages : u8 { None = 0, TwoMiB = 1, OneGiB = 3 };
+
+/// What a PASID entry may say in scalable mode (ECAP.FSTS, ECAP.SSTS). Legacy mode always has the second stage.
+enum class Stages : u8 { Second = 1, First = 2, Both = 3 };
 
 struct MachineConfig {
   u64 ram_bytes = u64{64} << 20;  // whole pages, at least 4 MiB
@@ -62,7 +65,9 @@ struct MachineConfig {
 
   bool scalable_mode = true;  // ECAP.SMTS; legacy mode always works
   u8 domain_count_code = 6;   // CAP.ND: 2^(4 + 2 ND) domain ids
-  bool three_levels = false;  // CAP.SAGAW bit 1 beside bit 2
+  Stages stages = Stages::Second;
+  u8 deepest_levels = 4;      // 3, 4 or 5: CAP.MGAW, the second stage (CAP.SAGAW) and the first (4 at least; CAP.FL5LP)
+  bool three_levels = false;  // CAP.SAGAW bit 1 beside that of deepest_levels
   LargePages large_pages = LargePages::TwoMiB;
   unsigned fault_records = 8;     // 1 .. 224
   bool coherent = true;           // ECAP.C and ECAP.SMPWCS

@@ -2,8 +2,10 @@
 //
 //   context cache            SID                       (an entry remembers its DID)
 //   PASID cache              SID, PASID                (an entry remembers its DID)
-//   IOTLB                    DID, page number, size
-//   paging-structure cache   DID, IOVA prefix, level
+//   IOTLB                    tag, page number, size
+//   paging-structure cache   tag, IOVA prefix, level
+//
+// The tag is the DID for a second stage, and DID and PASID for a first: a number of this class stands for either.
 //
 // A hoarding cache keeps an entry until an invalidation that must remove it; each invalidate_ function removes exactly
 // what its granularity must remove and nothing more. Only present, valid entries are ever cached (CAP.CM = 0). A
@@ -11,6 +13,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <vector>
 
 #include "sim/flat_cache.hpp"
@@ -18,11 +21,13 @@
 
 namespace sim {
 
-/// Where a request's second stage is; from a legacy context entry or a PASID entry.
+/// Where a request's page table is; from a legacy context entry or a PASID entry.
 struct Stage {
   PhysAddr table;
   u16 did = 0;
+  u16 tag = 0;  // of its translations in the caches, where there are any
   u8 levels = 0;
+  bool first = false;
   bool pass_through = false;
   bool fault_processing_disabled = false;
 };
@@ -40,12 +45,14 @@ struct CachedContext {
 class PackedEntry {
  public:
   PackedEntry() = default;
-  PackedEntry(PhysAddr address, unsigned level, bool read, bool write)
-      : x_word(address.value | level << 2 | (write ? 2u : 0u) | (read ? 1u : 0u)) {}
+  PackedEntry(PhysAddr address, unsigned level, bool read, bool write, bool dirty = false)
+      : x_word(address.value | (dirty ? 32u : 0u) | level << 2 | (write ? 2u : 0u) | (read ? 1u : 0u)) {}
   [[nodiscard]] PhysAddr address() const { return PhysAddr(x_word & ~u64{page_size_bytes - 1}); }
   [[nodiscard]] unsigned level() const { return static_cast<unsigned>(x_word >> 2 & 7); }
   [[nodiscard]] bool read() const { return (x_word & 1) != 0; }
   [[nodiscard]] bool write() const { return (x_word & 2) != 0; }
+  /// First stage: the entry in memory says D, a write need not go there again.
+  [[nodiscard]] bool dirty() const { return (x_word & 32) != 0; }
 
  private:
   u64 x_word = 0;
@@ -61,19 +68,22 @@ class VtdCaches {
   [[nodiscard]] const Stage* find_pasid(SourceId sid, u32 pasid) const { return x_pasids.find(pasid_tag(sid, pasid)); }
   void fill_pasid(SourceId sid, u32 pasid, const Stage& stage) { x_pasids.insert(pasid_tag(sid, pasid), stage); }
 
-  [[nodiscard]] const CachedLeaf* find_leaf(u16 did, u64 iova) const {
+  u16 second_stage_tag(u16 did) { return tag_of(did); }
+  u16 first_stage_tag(u16 did, u32 pasid) { return tag_of(u64{1} << 36 | u64{pasid} << 16 | did); }
+
+  [[nodiscard]] const CachedLeaf* find_leaf(u16 tag, u64 iova) const {
     for (unsigned level = 1; level <= leaf_levels; ++level) {
       if (!x_leaf_level_used[level]) continue;
-      const auto* entry = x_leaves.find(iova_tag(did, iova, level));
-      if (entry != nullptr && alive(did, entry->stamp)) return &entry->value;
+      const auto* entry = x_leaves.find(iova_tag(tag, iova, level));
+      if (entry != nullptr && alive(tag, entry->stamp)) return &entry->value;
     }
     return nullptr;
   }
-  void fill_leaf(u16 did, u64 iova, const CachedLeaf& leaf);
+  void fill_leaf(u16 tag, u64 iova, const CachedLeaf& leaf);
 
   /// The table of @p level that covers @p iova.
-  [[nodiscard]] const CachedTable* find_table(u16 did, u64 iova, unsigned level) const;
-  void fill_table(u16 did, u64 iova, unsigned level, const CachedTable& table);
+  [[nodiscard]] const CachedTable* find_table(u16 tag, u64 iova, unsigned level) const;
+  void fill_table(u16 tag, u64 iova, unsigned level, const CachedTable& table);
 
   // Context cache (6.5.2.1). Device-selective in legacy mode removes entries of the source ids that were cached with
   // this DID; in scalable mode context entries have no DID, the argument is ignored there and domain-selective removes
@@ -87,11 +97,11 @@ class VtdCaches {
   void invalidate_pasids_of_domain(u16 did);
   void invalidate_pasid_in_domain(u16 did, u32 pasid);
 
-  // IOTLB and paging-structure cache (6.5.2.3).
+  // IOTLB and paging-structure cache (6.5.2.3 by a second-stage tag, 6.5.2.4 by a first-stage tag).
   enum class Structures : u8 { Remove, Keep };  // IH = 0, IH = 1
   void invalidate_translations();
-  void invalidate_translations_of_domain(u16 did);
-  void invalidate_pages(u16 did, u64 iova, unsigned address_mask, Structures structures);
+  void invalidate_translations_of(u16 tag);
+  void invalidate_pages(u16 tag, u64 iova, unsigned address_mask, Structures structures);
 
  private:
   struct Stamped {
@@ -101,15 +111,16 @@ class VtdCaches {
   static constexpr unsigned leaf_levels = 3;
 
   static u64 pasid_tag(SourceId sid, u32 pasid) { return u64{sid.value} << 20 | pasid; }
-  // 16 bits of DID, 3 of level, 45 of page number: enough for 57-bit IOVAs.
-  static u64 iova_tag(u16 did, u64 iova, unsigned level) {
+  // 16 bits of tag, 3 of level, 45 of page number: enough for 57-bit IOVAs.
+  static u64 iova_tag(u16 tag, u64 iova, unsigned level) {
     const unsigned shift = 12 + 9 * (level - 1);
-    return u64{did} << 48 | u64{level} << 45 | (iova >> shift << shift >> 12 & ((u64{1} << 45) - 1));
+    return u64{tag} << 48 | u64{level} << 45 | (iova >> shift << shift >> 12 & ((u64{1} << 45) - 1));
   }
-  [[nodiscard]] bool alive(u16 did, u64 stamp) const { return stamp > x_all_flushed && stamp > x_domain_flushed[did]; }
+  [[nodiscard]] bool alive(u16 tag, u64 stamp) const { return stamp > x_all_flushed && stamp > x_tag_flushed[tag]; }
+  u16 tag_of(u64 owner);
   void insert(FlatCache<Stamped>& cache, u64 tag, const PackedEntry& value);
   template <class Cache>
-  static void erase_range(Cache& cache, u16 did, u64 first, u64 last, unsigned level);
+  static void erase_range(Cache& cache, u16 tag, u64 first, u64 last, unsigned level);
 
   FlatCache<CachedContext> x_contexts;
   FlatCache<Stage> x_pasids;
@@ -118,7 +129,8 @@ class VtdCaches {
   std::array<bool, leaf_levels + 1> x_leaf_level_used{};
   u64 x_now = 1;  // moves with every flush
   u64 x_all_flushed = 0;
-  std::vector<u64> x_domain_flushed = std::vector<u64>(65536);
+  std::vector<u64> x_tag_flushed = std::vector<u64>(65536);
+  std::map<u64, u16> x_tags;
 };
 
 }  // namespace sim

@@ -57,38 +57,51 @@ Translation VtdUnit::translate_with(SourceId sid, u64 iova, Access access, VtdCa
   resolve(sid, caches, resolved);
   if (resolved.fault != FaultReason::None || resolved.abort_silently) return {false, {}, resolved.fault};
   const bool scalable = resolved.scalable;
-  const auto refused = [&](walk::WalkFault fault) {
-    return Translation{false, {}, second_stage_fault(fault, access, scalable)};
-  };
   // 3.15: addresses here are interrupt requests; the model refuses them, since no engine sends any.
   const FaultReason interrupt = scalable ? FaultReason::ScalableInterruptAddress : FaultReason::InterruptAddress;
   if (in_interrupt_range(iova)) return {false, {}, interrupt};
   const Stage& stage = resolved.stage;
   if (stage.pass_through) {
-    if (iova >> host_address_bits != 0) return refused(walk::WalkFault::BeyondWidth);
+    if (iova >> host_address_bits != 0)
+      return {false, {}, second_stage_fault(walk::WalkFault::BeyondWidth, access, scalable)};
     return {true, PhysAddr(iova), FaultReason::None};
   }
-  const walk::SecondStage tables = tables_of(stage, scalable);
-  if (iova >> tables.width() != 0 || iova >> (x_cap.get<cap::Mgaw>() + 1) != 0)
+  CachedLeaf leaf;
+  if (const FaultReason fault = find_page(resolved, iova, access, caches, stats, leaf); fault != FaultReason::None)
+    return {false, {}, fault};
+  const PhysAddr address = leaf.address() + (iova & ((u64{1} << walk::level_shift(leaf.level())) - 1));
+  if (in_interrupt_range(address.value)) return {false, {}, interrupt};
+  return {true, address, FaultReason::None};
+}
+
+FaultReason VtdUnit::find_page(const Resolved& resolved, u64 iova, Access access, VtdCaches* caches, UnitStats* stats,
+                               CachedLeaf& leaf) const {
+  const Stage& stage = resolved.stage;
+  const walk::SecondStage tables = tables_of(stage, resolved.scalable);
+  const auto refused = [&](walk::WalkFault fault) { return second_stage_fault(fault, access, resolved.scalable); };
+  if (iova >> (x_cap.get<cap::Mgaw>() + 1) != 0 || (!stage.first && iova >> tables.width() != 0))
     return refused(walk::WalkFault::BeyondWidth);
 
-  CachedLeaf leaf;
-  if (const CachedLeaf* hit = caches != nullptr ? caches->find_leaf(stage.did, iova) : nullptr) {
+  const CachedLeaf* hit = caches != nullptr ? caches->find_leaf(stage.tag, iova) : nullptr;
+  // 6.2.4: a write through an entry that was cached clean goes to memory, to set D there.
+  if (hit != nullptr && !(stage.first && access == Access::Write && hit->write() && !hit->dirty())) {
     leaf = *hit;
     ++stats->leaf_hits;
   } else {
     if (stats != nullptr) ++stats->walks;
+    if (stage.first) return walk_first_stage(stage, iova, access, caches, stats, leaf);
     const walk::Lookup found =
-        caches != nullptr ? walk_cached(tables, stage.did, iova, *caches) : walk::lookup(x_ram, tables, iova);
+        caches != nullptr ? walk_cached(tables, stage.tag, iova, *caches) : walk::lookup(x_ram, tables, iova);
+    // A top table that cannot be read is the fault of the entry that points at it (table 7-3).
+    if (found.fault == walk::WalkFault::TableAccess && found.level == tables.levels)
+      return resolved.scalable ? FaultReason::SecondStagePointerInvalid : FaultReason::ContextInvalid;
     if (found.fault != walk::WalkFault::None) return refused(found.fault);
     leaf = CachedLeaf(found.address - (iova & (found.page_bytes - 1)), level_of(found.page_bytes), found.read,
                       found.write);
-    if (caches != nullptr) caches->fill_leaf(stage.did, iova, leaf);
+    if (caches != nullptr) caches->fill_leaf(stage.tag, iova, leaf);
   }
-  if (access == Access::Read ? !leaf.read() : !leaf.write()) return refused(walk::WalkFault::NotPresent);
-  const PhysAddr address = leaf.address() + (iova & ((u64{1} << walk::level_shift(leaf.level())) - 1));
-  if (in_interrupt_range(address.value)) return {false, {}, interrupt};
-  return {true, address, FaultReason::None};
+  if (access == Access::Read ? leaf.read() : leaf.write()) return FaultReason::None;
+  return refused(walk::WalkFault::NotPresent);
 }
 
 walk::SecondStage VtdUnit::tables_of(const Stage& stage, bool scalable) const {
@@ -101,13 +114,13 @@ walk::SecondStage VtdUnit::tables_of(const Stage& stage, bool scalable) const {
           .snoop = scalable ? walk::SnoopBit::Ignored : walk::SnoopBit::AllowedInLeaf};
 }
 
-walk::Lookup VtdUnit::walk_cached(const walk::SecondStage& tables, u16 did, u64 iova, VtdCaches& caches) const {
+walk::Lookup VtdUnit::walk_cached(const walk::SecondStage& tables, u16 tag, u64 iova, VtdCaches& caches) const {
   walk::Lookup result;
   result.level = tables.levels;
   result.read = result.write = true;
   PhysAddr table = tables.top_table;
   for (unsigned level = 1; level < tables.levels; ++level) {
-    const CachedTable* hit = caches.find_table(did, iova, level);
+    const CachedTable* hit = caches.find_table(tag, iova, level);
     if (hit == nullptr) continue;
     table = hit->address();
     result.level = level;
@@ -135,7 +148,7 @@ walk::Lookup VtdUnit::walk_cached(const walk::SecondStage& tables, u16 did, u64 
       return result;
     }
     table = address;
-    caches.fill_table(did, iova, result.level - 1, CachedTable(table, result.level - 1, result.read, result.write));
+    caches.fill_table(tag, iova, result.level - 1, CachedTable(table, result.level - 1, result.read, result.write));
   }
 }
 
@@ -165,6 +178,7 @@ void VtdUnit::resolve_legacy(SourceId sid, VtdCaches* caches, Resolved& resolved
   }
   CachedContext context;
   resolved.fault = fetch_context(sid, context);
+  if (caches != nullptr) context.stage.tag = caches->second_stage_tag(context.stage.did);
   if (resolved.fault == FaultReason::None && caches != nullptr) caches->fill_context(sid, context);
   resolved.stage = context.stage;
   resolved.stage.fault_processing_disabled = context.fault_processing_disabled;
@@ -214,6 +228,10 @@ void VtdUnit::resolve_scalable(SourceId sid, VtdCaches* caches, Resolved& resolv
     resolved.stage = *stage;
   } else {
     resolved.fault = fetch_pasid(*context, resolved.stage);
+    Stage& fetched_stage = resolved.stage;
+    if (caches != nullptr)
+      fetched_stage.tag = fetched_stage.first ? caches->first_stage_tag(fetched_stage.did, context->rid_pasid)
+                                              : caches->second_stage_tag(fetched_stage.did);
     if (resolved.fault == FaultReason::None && caches != nullptr)
       caches->fill_pasid(sid, context->rid_pasid, resolved.stage);
   }
@@ -273,21 +291,35 @@ FaultReason VtdUnit::fetch_pasid(const CachedContext& context, Stage& stage) con
     words[2 * piece] = quad->lo;
     words[2 * piece + 1] = quad->hi;
   }
-  const PasidEntry entry(words);
+  return read_pasid_entry(PasidEntry(words), stage);
+}
+
+FaultReason VtdUnit::read_pasid_entry(const PasidEntry& entry, Stage& stage) const {
+  namespace field = pasid_entry;
   stage.fault_processing_disabled |= entry.get<field::Fpd>() != 0;
   if (entry.get<field::P>() == 0) return FaultReason::PasidEntryNotPresent;
-  // SSADE, SSEE and PWSNP are reserved without ECAP.SSADS, ECAP.SRS/ERS and ECAP.SMPWCS.
+  // SSADE, SSEE, SRE, ERE and PWSNP are reserved without ECAP.SSADS, ECAP.SRS/ERS and ECAP.SMPWCS.
   if (!entry.reserved_clear() || entry.get<field::Ssade>() != 0 || entry.get<field::Ssee>() != 0 ||
-      (entry.get<field::Pwsnp>() != 0 && !x_config.coherent) || beyond_host_width(entry.get<field::Ssptptr>()))
+      entry.get<field::Sre>() != 0 || entry.get<field::Ere>() != 0 ||
+      (entry.get<field::Pwsnp>() != 0 && !x_config.coherent) || beyond_host_width(entry.get<field::Ssptptr>()) ||
+      beyond_host_width(entry.get<field::Fsptptr>()))
     return FaultReason::PasidEntryReserved;
   const auto type = static_cast<Pgtt>(entry.get<field::Pgtt>());
   const u64 width = entry.get<field::Aw>();
-  if (type != Pgtt::SecondStage && type != Pgtt::PassThrough) return FaultReason::PasidEntryInvalid;
-  if (type == Pgtt::SecondStage && !width_supported(width)) return FaultReason::PasidEntryInvalid;
-  stage.table = Pfn(entry.get<field::Ssptptr>()).address();
   stage.did = static_cast<u16>(entry.get<field::Did>());
-  stage.levels = static_cast<u8>(width + 2);
   stage.pass_through = type == Pgtt::PassThrough;
+  if (type == Pgtt::FirstStage && has_stage(Stages::First)) {
+    const u64 depth = entry.get<field::Fspm>();
+    if (depth > x_cap.get<cap::Fl5lp>()) return FaultReason::PasidEntryInvalid;
+    stage.first = true;
+    stage.table = Pfn(entry.get<field::Fsptptr>()).address();
+    stage.levels = static_cast<u8>(4 + depth);
+    return FaultReason::None;
+  }
+  const bool second = type == Pgtt::SecondStage && has_stage(Stages::Second) && width_supported(width);
+  if (!second && type != Pgtt::PassThrough) return FaultReason::PasidEntryInvalid;
+  stage.table = Pfn(entry.get<field::Ssptptr>()).address();
+  stage.levels = static_cast<u8>(width + 2);
   return FaultReason::None;
 }
 

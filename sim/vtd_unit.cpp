@@ -42,9 +42,12 @@ void VtdUnit::write_capabilities() {
               .with<cap::Psi>(1)
               .with<cap::Sllps>(static_cast<u64>(x_config.large_pages))
               .with<cap::Fro>(fault_registers / 16)
-              .with<cap::Mgaw>(47)
-              .with<cap::Sagaw>(x_config.three_levels ? 6 : 4)
+              .with<cap::Mgaw>(12 + 9 * x_config.deepest_levels - 1)
+              .with<cap::Sagaw>((u64{1} << (x_config.deepest_levels - 2)) | (x_config.three_levels ? 2 : 0))
               .with<cap::Nd>(x_config.domain_count_code);
+  if (x_config.scalable_mode && has_stage(Stages::First))
+    x_cap = x_cap.with<cap::Fl5lp>(x_config.deepest_levels == 5 ? 1 : 0)
+                .with<cap::Fl1gp>(x_config.large_pages == LargePages::OneGiB ? 1 : 0);
   x_ecap = Ecap()
                .with<ecap::C>(x_config.coherent ? 1 : 0)
                .with<ecap::Qi>(1)
@@ -53,7 +56,8 @@ void VtdUnit::write_capabilities() {
                .with<ecap::Iro>(iotlb_registers / 16);
   if (x_config.scalable_mode)
     x_ecap = x_ecap.with<ecap::Smts>(1)
-                 .with<ecap::Ssts>(1)
+                 .with<ecap::Ssts>(has_stage(Stages::Second) ? 1 : 0)
+                 .with<ecap::Fsts>(has_stage(Stages::First) ? 1 : 0)
                  .with<ecap::Smpwcs>(x_config.coherent ? 1 : 0)
                  .with<ecap::Rps>(1)
                  .with<ecap::Pasid>(1)
@@ -183,11 +187,11 @@ void VtdUnit::iotlb_command(u64 value) {
   const Iva where(x_registers.load<u64>(iotlb_registers + iva_offset_from_iro));
   switch (static_cast<IotlbGranularity>(request.get<iotlb::Iirg>())) {
     case IotlbGranularity::Global: return x_caches.invalidate_translations();
-    case IotlbGranularity::Domain: return x_caches.invalidate_translations_of_domain(did);
+    case IotlbGranularity::Domain: return x_caches.invalidate_translations_of(x_caches.second_stage_tag(did));
     case IotlbGranularity::Page:
       if (where.get<iva::Am>() > max_address_mask) break;
       return x_caches.invalidate_pages(
-          did, where.get<iva::Addr>() << 12, static_cast<unsigned>(where.get<iva::Am>()),
+          x_caches.second_stage_tag(did), where.get<iva::Addr>() << 12, static_cast<unsigned>(where.get<iva::Am>()),
           where.get<iva::Ih>() != 0 ? VtdCaches::Structures::Keep : VtdCaches::Structures::Remove);
   }
   ++x_stats.misuses;
@@ -258,6 +262,7 @@ QueueError VtdUnit::execute(Quad raw) {
     case DescriptorType::Iotlb: error = iotlb(raw); break;
     case DescriptorType::Wait: error = wait(raw); break;
     case DescriptorType::PasidCache: error = pasid_cache(raw); break;
+    case DescriptorType::PasidIotlb: error = pasid_iotlb(raw); break;
     // No device has a device-TLB (ECAP.DT = 0): accepted, logged, and without anything to remove.
     case DescriptorType::DeviceTlb:
       error = as<DeviceTlbDescriptor>(raw).reserved_clear() ? QueueError::None : QueueError::ReservedField;
@@ -314,11 +319,33 @@ QueueError VtdUnit::iotlb(Quad raw) {
   const u16 did = static_cast<u16>(request.get<field::Did>());
   switch (static_cast<IotlbGranularity>(request.get<field::G>())) {
     case IotlbGranularity::Global: x_caches.invalidate_translations(); break;
-    case IotlbGranularity::Domain: x_caches.invalidate_translations_of_domain(did); break;
+    case IotlbGranularity::Domain: x_caches.invalidate_translations_of(x_caches.second_stage_tag(did)); break;
     case IotlbGranularity::Page:
       if (mask > max_address_mask) return QueueError::ReservedField;  // CAP.MAMV
       x_caches.invalidate_pages(
-          did, request.get<field::Addr>() << 12, mask,
+          x_caches.second_stage_tag(did), request.get<field::Addr>() << 12, mask,
+          request.get<field::Ih>() != 0 ? VtdCaches::Structures::Keep : VtdCaches::Structures::Remove);
+      break;
+    default: return QueueError::ReservedField;
+  }
+  return QueueError::None;
+}
+
+QueueError VtdUnit::pasid_iotlb(Quad raw) {
+  namespace field = pasid_iotlb_descriptor;
+  const auto request = as<PasidIotlbDescriptor>(raw);
+  const unsigned mask = static_cast<unsigned>(request.get<field::Am>());
+  if (!x_config.scalable_mode) return QueueError::InvalidType;
+  if (x_ttm != Ttm::Scalable) return QueueError::InvalidTtm;
+  if (!request.reserved_clear()) return QueueError::ReservedField;
+  const u16 tag = x_caches.first_stage_tag(static_cast<u16>(request.get<field::Did>()),
+                                           static_cast<u32>(request.get<field::Pasid>()));
+  switch (static_cast<PasidIotlbGranularity>(request.get<field::G>())) {
+    case PasidIotlbGranularity::AllInPasid: x_caches.invalidate_translations_of(tag); break;
+    case PasidIotlbGranularity::Page:
+      if (mask > max_address_mask) return QueueError::ReservedField;  // CAP.MAMV
+      x_caches.invalidate_pages(
+          tag, request.get<field::Addr>() << 12, mask,
           request.get<field::Ih>() != 0 ? VtdCaches::Structures::Keep : VtdCaches::Structures::Remove);
       break;
     default: return QueueError::ReservedField;

@@ -6,10 +6,10 @@
 // queue's work when the machine has a queue lag. With translation off a request goes to the raw address, as on real
 // hardware.
 //
-// Modelled: legacy and scalable mode, second stage and pass-through, requests without PASID, register-based
-// invalidation while the queue is off. Not modelled: first stage, nesting, PASID requests, device-TLBs, interrupts
-// (message generation), interrupt remapping, advanced fault log, protected memory, accessed and dirty bits, caching
-// mode.
+// Modelled: legacy and scalable mode, first stage, second stage and pass-through, requests without PASID, accessed and
+// dirty bits of the first stage, register-based invalidation while the queue is off. Not modelled: nesting, PASID
+// requests, device-TLBs, interrupts (message generation), interrupt remapping, advanced fault log, protected memory,
+// accessed and dirty bits of the second stage, caching mode.
 //
 // Threads: one at a time. Tables are fetched in aligned 16-byte atomic pieces (8-byte for paging and PASID directory
 // entries), so a kernel may store them meanwhile.
@@ -24,6 +24,7 @@
 #include "sim/register_file.hpp"
 #include "sim/vtd_caches.hpp"
 #include "sim/walk/vtd_second_stage.hpp"
+#include "sim/walk/x86_first_stage.hpp"
 
 namespace sim {
 
@@ -109,6 +110,7 @@ class VtdUnit {
   hw::vtd::QueueError context_cache(Quad raw);
   hw::vtd::QueueError pasid_cache(Quad raw);
   hw::vtd::QueueError iotlb(Quad raw);
+  hw::vtd::QueueError pasid_iotlb(Quad raw);
   hw::vtd::QueueError wait(Quad raw);
 
   // vtd_faults.cpp
@@ -121,16 +123,30 @@ class VtdUnit {
   // vtd_translate.cpp; caches is null for a walk that uses and fills none.
   Translation translate_with(SourceId sid, u64 iova, Access access, VtdCaches* caches, Resolved& resolved,
                              UnitStats* stats) const;
+  /// The page at the end of the walk, or why there is none.
+  FaultReason find_page(const Resolved& resolved, u64 iova, Access access, VtdCaches* caches, UnitStats* stats,
+                        CachedLeaf& leaf) const;
   void resolve(SourceId sid, VtdCaches* caches, Resolved& resolved) const;
   void resolve_legacy(SourceId sid, VtdCaches* caches, Resolved& resolved) const;
   void resolve_scalable(SourceId sid, VtdCaches* caches, Resolved& resolved) const;
   [[nodiscard]] FaultReason fetch_context(SourceId sid, CachedContext& context) const;
   [[nodiscard]] FaultReason fetch_scalable_context(SourceId sid, CachedContext& context) const;
   [[nodiscard]] FaultReason fetch_pasid(const CachedContext& context, Stage& stage) const;
-  [[nodiscard]] walk::Lookup walk_cached(const walk::SecondStage& tables, u16 did, u64 iova, VtdCaches& caches) const;
+  [[nodiscard]] FaultReason read_pasid_entry(const hw::vtd::PasidEntry& entry, Stage& stage) const;
+  [[nodiscard]] walk::Lookup walk_cached(const walk::SecondStage& tables, u16 tag, u64 iova, VtdCaches& caches) const;
   [[nodiscard]] walk::SecondStage tables_of(const Stage& stage, bool scalable) const;
   [[nodiscard]] bool width_supported(u64 address_width) const;
   [[nodiscard]] bool beyond_host_width(u64 page_frame) const;
+
+  [[nodiscard]] bool has_stage(Stages stage) const {
+    return (static_cast<unsigned>(x_config.stages) & static_cast<unsigned>(stage)) != 0;
+  }
+
+  // vtd_first_stage.cpp
+  [[nodiscard]] walk::FirstStage first_stage_of(const Stage& stage, bool sets_bits) const;
+  FaultReason walk_first_stage(const Stage& stage, u64 iova, Access access, VtdCaches* caches, UnitStats* stats,
+                               CachedLeaf& leaf) const;
+  [[nodiscard]] bool write_updates(const std::vector<walk::Update>& updates) const;
 
   const MachineConfig& x_config;
   const GuestRam& x_ram;

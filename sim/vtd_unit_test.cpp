@@ -71,6 +71,8 @@ struct BrokenEntry {
 
 constexpr u64 outside = u64{1} << 40;
 
+PhysAddr top_entry(const Attached& m) { return m.top + (iova >> 39 & 0x1ff) * 8; }
+
 const BrokenEntry broken_entries[] = {
     {"root not present", Mode::Legacy, [](Attached& m) { clear_bits(m, m.root, 1); }, FaultReason::RootNotPresent},
     {"root reserved", Mode::Legacy, [](Attached& m) { set_bits(m, m.root, 2); }, FaultReason::RootReserved},
@@ -90,6 +92,8 @@ const BrokenEntry broken_entries[] = {
     {"context width", Mode::Legacy, [](Attached& m) { m.store(m.context + 8, u64{did} << 8 | 1); },
      FaultReason::ContextInvalid},
     {"top table outside", Mode::Legacy, [](Attached& m) { m.store(m.context, outside | 1); },
+     FaultReason::ContextInvalid},
+    {"next table outside", Mode::Legacy, [](Attached& m) { m.store(top_entry(m), outside | 3); },
      FaultReason::PagingEntryAccess},
     {"paging entry reserved", Mode::Legacy, [](Attached& m) { m.map(m.top, iova, target.value | 3 | u64{1} << 62); },
      FaultReason::PagingEntryReserved},
@@ -141,6 +145,8 @@ const BrokenEntry broken_entries[] = {
     {"PASID entry width", Mode::Scalable, [](Attached& m) { set_bits(m, m.pasid_entry, 3 << 2); },
      FaultReason::PasidEntryInvalid},
     {"top table outside", Mode::Scalable, [](Attached& m) { m.store(m.pasid_entry, outside | 2 << 6 | 2 << 2 | 1); },
+     FaultReason::SecondStagePointerInvalid},
+    {"next table outside", Mode::Scalable, [](Attached& m) { m.store(top_entry(m), outside | 3); },
      FaultReason::SecondStageAccess},
     {"paging entry reserved", Mode::Scalable, [](Attached& m) { m.map(m.top, iova, target.value | 3 | u64{1} << 62); },
      FaultReason::SecondStageReserved},
@@ -303,7 +309,8 @@ TEST(VtdQueue, RefusesReservedBitsAndWhatTheModeDoesNotHave) {
       {0x32, 19, QueueError::ReservedField},
       {0x25, 1, QueueError::ReservedField},
       {invalidate_pasids, 0, QueueError::InvalidTtm},
-      {0x06, 0, QueueError::InvalidType},
+      {0x06, 0, QueueError::InvalidTtm},
+      {0x08, 0, QueueError::InvalidType},
       {0x205, 0, QueueError::InvalidType},
   };
   for (const Case& c : cases) {

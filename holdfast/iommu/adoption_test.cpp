@@ -140,8 +140,8 @@ TEST(Adoption, RefusesAUnitInAnotherMode) {
   const std::function<void(UnitLimits&)> changes[]{
       [](UnitLimits& limits) { limits.scalable = true; },
       [](UnitLimits& limits) { limits.iova_bits = 39; },
-      [](UnitLimits& limits) { limits.levels_mask |= 1 << 5; },
-      [](UnitLimits& limits) { limits.page_sizes = 0x1000; },
+      [](UnitLimits& limits) { limits.tables[0].levels_mask |= 1 << 5; },
+      [](UnitLimits& limits) { limits.tables[0].page_sizes = 0x1000; },
       [](UnitLimits& limits) { limits.domain_ids = 32; },
       [](UnitLimits& limits) { limits.coherent_tables = false; },
       [](UnitLimits& limits) { limits.capability ^= 1; },
@@ -465,7 +465,7 @@ TEST(Verify, DamagedTableCostsItsDomainOnly) {
 
 TEST(Verify, TableThatWasNotPreservedCostsItsDomainOnly) {
   testing::Test::RecordProperty("acceptance", "G5");
-  constexpr unsigned largest_other = 4;  // guest memory, sessions
+  constexpr unsigned largest_other = 4;    // guest memory, sessions
   Update update(u64{32} << 20, {}, 2200);  // enough tables for blocks that are larger
   update.jump();
   std::vector<Block> blocks;

@@ -89,10 +89,10 @@ TEST_F(Attach, SameDomainAgainIsFine) {
 }
 
 TEST_F(Attach, UnitThatCannotWalkTheTablesIsRefused) {
-  machine.units[1].limits.page_sizes = 0x1000;
+  machine.units[1].limits.tables[0].page_sizes = 0x1000;
   Domain& domain = kernel.new_domain(device(device_a));
   EXPECT_EQ(core().attach(device(device_c), domain).code(), Code::Invalid);
-  machine.units[1].limits.page_sizes = 0x201000;
+  machine.units[1].limits.tables[0].page_sizes = 0x201000;
   machine.units[1].limits.coherent_tables = false;
   EXPECT_EQ(core().attach(device(device_c), domain).code(), Code::Invalid);
   machine.units[1].limits.coherent_tables = true;
@@ -101,16 +101,16 @@ TEST_F(Attach, UnitThatCannotWalkTheTablesIsRefused) {
 }
 
 TEST_F(Attach, LevelsFollowTheUnit) {
-  machine.units[0].limits.levels_mask = 1 << 3 | 1 << 4;
+  machine.units[0].limits.tables[0].levels_mask = 1 << 3 | 1 << 4;
   machine.units[0].limits.iova_bits = 39;
   EXPECT_EQ(kernel.new_domain(device(device_a)).config().levels, 3);
   machine.units[0].limits.iova_bits = 48;
   EXPECT_EQ(kernel.new_domain(device(device_a)).config().levels, 4);
-  machine.units[0].limits.levels_mask = 1 << 3;
+  machine.units[0].limits.tables[0].levels_mask = 1 << 3;
   Domain& narrow = kernel.new_domain(device(device_a));
   EXPECT_EQ(narrow.config().levels, 3);
   EXPECT_EQ(narrow.config().iova_bits, 39);
-  machine.units[0].limits.levels_mask = 0;
+  machine.units[0].limits.tables[0].levels_mask = 0;
   EXPECT_EQ(core().create_domain(device(device_a), {}).code(), Code::Invalid);
 }
 

@@ -175,6 +175,9 @@ class Core {
   /// What the previous kernel attested of a memfd record. Errors: NotFound, Corrupt.
   [[nodiscard]] Result<abi::attest::MemfdAttest> find_memfd(PhysAddr record) const;
 
+  /// True when tables of @p format are preserved for the next kernel.
+  [[nodiscard]] bool preserves(pt::Format format) const;
+
   // Freeze and jump. Between prepare_freeze() and its end (abandon_freeze(), reinstate() or the jump) no other call.
 
   /// Before the last consent: everything that can fail. @p generation: live-update number of the jump.
@@ -286,6 +289,10 @@ class Core {
   void put_link(Domain& domain, UnitLink& link);
   Status settle_link(Domain& domain, UnitLink& link);
   [[nodiscard]] static UnitLink* find_link(const Domain& domain, const Unit& unit);
+  [[nodiscard]] static EntrySpec spec_of(const Domain& domain, const UnitLink& link);
+  [[nodiscard]] static CacheTag tag_of(const Domain& domain, const UnitLink& link) {
+    return {link.did, domain.x_config.format};
+  }
   Status point_entry(Device& device, const Domain& domain, const UnitLink& link);
   void join(Device& device, Domain& domain);
   void leave(Device& device);

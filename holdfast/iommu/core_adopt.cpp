@@ -20,7 +20,7 @@ class PreservedBlocks final : public PreservedSet {
 /// The unit is the one that was attested, in the mode it was in.
 bool is_attested(const UnitLimits& now, const abi::attest::UnitAttest& then) {
   return now.scalable == (then.scalable != 0) && now.iova_bits == then.iova_bits &&
-         now.levels_mask == then.levels_mask && now.page_sizes == then.page_sizes &&
+         levels_of_any_format(now) == then.levels_mask && page_sizes_of_any_format(now) == then.page_sizes &&
          now.domain_ids == then.domain_ids && now.coherent_tables == (then.coherent != 0) &&
          now.capability == then.capability && now.extended_capability == then.extended_capability;
 }
@@ -175,7 +175,8 @@ std::string_view Core::adopt_entry(IncomingDevice& device, const PreservedSet& p
   if (unit->unit->segment() != device.segment() || !unit->unit->covers(device.id()))
     return "its unit is not the recorded one";
   const u8 levels = domain->attest.levels;
-  if ((unit->unit->limits().levels_mask >> levels & 1) == 0) return "its unit cannot walk its tables";
+  const auto format = static_cast<pt::Format>(domain->attest.format);
+  if (unit->unit->limits().find(format, levels) == nullptr) return "its unit cannot walk its tables";
   const IncomingDevice* earlier = x_incoming.find_device(device.segment(), device.id());
   if (earlier != nullptr && earlier->is_adopted) return "it is recorded twice";
   const Status structures = unit->unit->adopt_device(device.id(), device.record.intel, preserved);
@@ -184,7 +185,8 @@ std::string_view Core::adopt_entry(IncomingDevice& device, const PreservedSet& p
   if (!structures.ok()) return "its PASID tables contradict its record";
 
   const DomainId did(static_cast<u16>(map.attachment_id));
-  const EntrySpec recorded{.top = PhysAddr(domain->record.top_table_phys), .levels = levels, .did = did};
+  const EntrySpec recorded{
+      .top = PhysAddr(domain->record.top_table_phys), .levels = levels, .did = did, .format = format};
   const LiveEntry live = unit->unit->read_entry(device.id());
   if (live.state != LiveEntry::State::Translating) return "its hardware entry does not translate";
   if (live.spec != recorded) return "its hardware entry is not the recorded one";

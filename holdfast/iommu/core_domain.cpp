@@ -10,12 +10,12 @@ namespace holdfast::iommu {
 namespace {
 
 /// The fewest levels that cover the unit's width, else the most there are; 0 when there are none.
-u8 choose_levels(const UnitLimits& limits) {
+u8 choose_levels(const TableLimits& tables, u8 iova_bits) {
   u8 best = 0;
   for (u8 levels = 3; levels <= 5; ++levels) {
-    if ((limits.levels_mask >> levels & 1) == 0) continue;
+    if ((tables.levels_mask >> levels & 1) == 0) continue;
     best = levels;
-    if (12 + 9 * levels >= limits.iova_bits) break;
+    if (12 + 9 * levels >= iova_bits) break;
   }
   return best;
 }
@@ -25,17 +25,18 @@ u8 choose_levels(const UnitLimits& limits) {
 Result<Domain*> Core::create_domain(const Device& limits_from, const DomainOptions& options) {
   Guard guard(x_mutex);
   const UnitLimits& limits = limits_from.unit().limits();
-  const u8 levels = choose_levels(limits);
-  const u64 page_sizes = limits.page_sizes & (options.page_sizes == 0 ? ~u64{0} : options.page_sizes);
+  const TableLimits& tables = limits.tables.front();
+  const u8 levels = choose_levels(tables, limits.iova_bits);
+  const u64 page_sizes = tables.page_sizes & (options.page_sizes == 0 ? ~u64{0} : options.page_sizes);
   const TableMode mode = options.mode.value_or(x_options.table_mode);
   if (levels == 0 || (page_sizes & page_size_bytes) == 0) return Code::Invalid;
   // A successor that knows version 1 only would misread blocks.
   if (mode == TableMode::Arena && x_options.table_mode == TableMode::Page) return Code::Invalid;
 
   TRY_ASSIGN(Domain * domain, x_memory.heap.create<Domain>());
-  domain->x_config.format = pt::Format::VtdSecondStage;
+  domain->x_config.format = tables.format;
   domain->x_config.levels = levels;
-  domain->x_config.iova_bits = static_cast<u8>(std::min<unsigned>(limits.iova_bits, 12u + 9u * levels));
+  domain->x_config.iova_bits = static_cast<u8>(std::min(limits.iova_bits, widest_iova(tables.format, levels)));
   domain->x_config.phys_bits = 52;  // runs are RAM; the unit's own width covers all RAM
   domain->x_config.page_sizes = page_sizes;
   domain->x_config.coherent = limits.coherent_tables;
@@ -109,7 +110,7 @@ Result<u64> Core::unmap(Domain& domain, Iova iova, u64 length) {
 /// Hardware forgets what the last change of the table took away; only then are its pages free.
 Status Core::flush(Domain& domain) {
   if (domain.x_gather.empty()) return {};
-  for (const UnitLink& link : domain.x_links) TRY(link.unit->invalidate(link.did, domain.x_gather));
+  for (const UnitLink& link : domain.x_links) TRY(link.unit->invalidate(tag_of(domain, link), domain.x_gather));
   domain.x_gather.complete(*domain.x_table);
   return {};
 }
@@ -143,8 +144,9 @@ Result<std::optional<Iova>> Core::compare(const Domain& from, const Domain& to) 
 
 bool Core::can_walk(const Unit& unit, const pt::TableConfig& config) {
   const UnitLimits& limits = unit.limits();
-  return (limits.levels_mask >> config.levels & 1) != 0 && config.iova_bits <= limits.iova_bits &&
-         (config.page_sizes & ~limits.page_sizes) == 0 && (!config.coherent || limits.coherent_tables);
+  const TableLimits* tables = limits.find(config.format, config.levels);
+  return tables != nullptr && config.iova_bits <= limits.iova_bits && (config.page_sizes & ~tables->page_sizes) == 0 &&
+         (!config.coherent || limits.coherent_tables);
 }
 
 Status Core::attach(Device& device, Domain& domain) {
@@ -170,12 +172,15 @@ Status Core::attach(Device& device, Domain& domain) {
   return {};
 }
 
+EntrySpec Core::spec_of(const Domain& domain, const UnitLink& link) {
+  return {.top = domain.x_top, .levels = domain.x_config.levels, .did = link.did, .format = domain.x_config.format};
+}
+
 Status Core::point_entry(Device& device, const Domain& domain, const UnitLink& link) {
-  const EntrySpec to{.top = domain.x_top, .levels = domain.x_config.levels, .did = link.did};
+  const EntrySpec to = spec_of(domain, link);
   const Domain* old = device.x_domain;
   if (old == nullptr) return device.unit().install(device.id(), to);
-  const EntrySpec from{.top = old->x_top, .levels = old->x_config.levels, .did = find_link(*old, device.unit())->did};
-  return device.unit().replace(device.id(), from, to);
+  return device.unit().replace(device.id(), spec_of(*old, *find_link(*old, device.unit())), to);
 }
 
 Status Core::detach(Device& device) {
@@ -254,7 +259,7 @@ void Core::put_link(Domain& domain, UnitLink& link) {
 Status Core::settle_link(Domain& domain, UnitLink& link) {
   verify_invariant(link.devices == 0, "a domain id in use is not given back");
   link.is_owed = true;
-  TRY(link.unit->invalidate_domain(link.did));
+  TRY(link.unit->invalidate_domain(tag_of(domain, link)));
   link.unit->release_did(link.did);
   domain.x_links.remove(link);
   x_memory.heap.destroy(&link);

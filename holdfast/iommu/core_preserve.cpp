@@ -226,11 +226,11 @@ void Core::seal_unit(const UnitState& state) {
   attest.capability = limits.capability;
   attest.extended_capability = limits.extended_capability;
   attest.root_table = record.intel.root_table;
-  attest.page_sizes = limits.page_sizes;
+  attest.page_sizes = page_sizes_of_any_format(limits);
   attest.domain_ids = limits.domain_ids;
   attest.scalable = limits.scalable ? 1 : 0;
   attest.iova_bits = limits.iova_bits;
-  attest.levels_mask = limits.levels_mask;
+  attest.levels_mask = levels_of_any_format(limits);
   attest.coherent = limits.coherent_tables ? 1 : 0;
   x_outgoing.seal(attest, record);
 }
@@ -243,6 +243,13 @@ void Core::seal_domain(const Domain& domain) {
 
 void Core::seal_device(const Device& device) {
   x_outgoing.seal(x_outgoing.device_attests.at(device.x_attest), x_outgoing.devices.at(device.x_record));
+}
+
+bool Core::preserves(pt::Format format) const {
+  Guard guard(x_mutex);
+  for (const Domain& domain : x_domains)
+    if (domain.is_preserved() && domain.x_config.format == format) return true;
+  return false;
 }
 
 Status Core::attest_memfd(PhysAddr record, u32 open_flags, u32 mode) {

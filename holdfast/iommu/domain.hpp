@@ -30,6 +30,16 @@ struct UnitLink {
   ListHook link;
 };
 
+// Tables that a domain may have: devices ask for IOVAs of the lower half alone.
+[[nodiscard]] constexpr bool is_domain_format(pt::Format format) {
+  return format == pt::Format::VtdSecondStage || format == pt::Format::X86FirstStage;
+}
+[[nodiscard]] constexpr u8 fewest_levels(pt::Format format) { return format == pt::Format::X86FirstStage ? 4 : 3; }
+/// Hardware extends the sign of a first stage: the top bit of its IOVAs is 0.
+[[nodiscard]] constexpr u8 widest_iova(pt::Format format, u8 levels) {
+  return static_cast<u8>(12 + 9 * levels - (format == pt::Format::X86FirstStage ? 1 : 0));
+}
+
 class Domain {
  public:
   enum class Kind : u8 {

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "holdfast/abi/checksum.hpp"
+#include "holdfast/iommu/domain.hpp"
 #include "holdfast/luo/stream.hpp"
 #include "holdfast/memory/memory.hpp"
 #include "holdfast/pt/types.hpp"
@@ -257,13 +258,15 @@ class Incoming::Reader {
   }
 
   std::string_view check_domain(const linux_abi::Domain& record, const abi::attest::DomainAttest& attest) const {
-    if (attest.format != static_cast<u32>(pt::Format::VtdSecondStage)) return "its table format is unknown";
+    const auto format = static_cast<pt::Format>(attest.format);
+    if (!is_domain_format(format)) return "its table format is unknown";
     if (!is_table_mode(attest.table_mode)) return "its table mode is unknown";
     const bool in_arenas = attest.table_mode == static_cast<u32>(abi::attest::TableMode::Arena);
     if (in_arenas && x_version == linux_abi::version_pages) return "its table mode is not of this version";
-    if (attest.levels < 3 || attest.levels > 5 || record.top_level != u64{attest.levels} - 1)
+    if (attest.levels < fewest_levels(format) || attest.levels > 5 || record.top_level != u64{attest.levels} - 1)
       return "its number of levels is impossible";
-    if (record.vasz != attest.iova_bits || attest.iova_bits > 12 + 9 * attest.levels || attest.iova_bits <= 12)
+    if (record.vasz != attest.iova_bits || attest.iova_bits > widest_iova(format, attest.levels) ||
+        attest.iova_bits <= 12)
       return "its width is impossible";
     if (record.sign_extend != 0 || record.restored_domain != 0 || !all_zero(record.padding) ||
         !all_zero(attest.padding))

@@ -37,8 +37,7 @@ struct FakeHardware {
   u8 last_bus = 0;
   UnitLimits limits{.scalable = false,
                     .iova_bits = 48,
-                    .levels_mask = 1 << 4,
-                    .page_sizes = 0x201000,
+                    .tables = {{{pt::Format::VtdSecondStage, 1 << 4, 0x201000}}},
                     .domain_ids = 64,
                     .coherent_tables = true,
                     .capability = 0xc0de,
@@ -56,7 +55,7 @@ class FakeUnit final : public Unit {
  public:
   struct Entry {
     u64 lo = 0;  // top | 1 when present
-    u64 hi = 0;  // did << 8 | levels
+    u64 hi = 0;  // first stage << 24 | did << 8 | levels
     bool operator==(const Entry&) const = default;
   };
 
@@ -154,7 +153,8 @@ class FakeUnit final : public Unit {
     const Entry* at = entry(id);
     if (at == nullptr || at->lo == 0) return live;
     live.state = at->hi >> 60 != 0 ? LiveEntry::State::Other : LiveEntry::State::Translating;
-    live.spec = {PhysAddr(at->lo & ~u64{1}), static_cast<u8>(at->hi & 0xff), DomainId(static_cast<u16>(at->hi >> 8))};
+    live.spec = {PhysAddr(at->lo & ~u64{1}), static_cast<u8>(at->hi & 0xff), DomainId(static_cast<u16>(at->hi >> 8)),
+                 (at->hi >> 24 & 1) != 0 ? pt::Format::X86FirstStage : pt::Format::VtdSecondStage};
     live.words[0] = at->lo;
     live.words[1] = at->hi;
     return live;
@@ -165,8 +165,8 @@ class FakeUnit final : public Unit {
       if (const Entry* at = entry(device); at != nullptr && at->lo != 0) visitor.entry(device);
     }
   }
-  Status invalidate(DomainId did, const pt::Gather&) override { return flush("flush", did); }
-  Status invalidate_domain(DomainId did) override { return flush("flush domain", did); }
+  Status invalidate(const CacheTag& tag, const pt::Gather&) override { return flush("flush", tag.did); }
+  Status invalidate_domain(const CacheTag& tag) override { return flush("flush domain", tag.did); }
 
   Status preserve(BlockSink& sink, abi::iommu::IntelUnit& record) override {
     std::vector<PhysAddr> added;
@@ -256,7 +256,10 @@ class FakeUnit final : public Unit {
 
  private:
   [[nodiscard]] u64* root() const { return x_memory.map.at<u64>(x_hw.root); }
-  static Entry encode(const EntrySpec& spec) { return {spec.top.value | 1, u64{spec.did.value} << 8 | spec.levels}; }
+  static Entry encode(const EntrySpec& spec) {
+    const u64 first_stage = spec.format == pt::Format::X86FirstStage ? 1 : 0;
+    return {spec.top.value | 1, first_stage << 24 | u64{spec.did.value} << 8 | spec.levels};
+  }
   static bool is_preserved_page(PhysAddr page, const PreservedSet& preserved) {
     return page.value != 0 && page.is_aligned(page_size_bytes) && preserved.contains({page, 0});
   }

@@ -18,16 +18,46 @@
 
 namespace holdfast::iommu {
 
-/// What one unit can do. Also recorded in the attestation: a successor that finds other values does not adopt.
+/// Tables of one format, as far as a unit walks them.
+struct TableLimits {
+  pt::Format format = pt::Format::VtdSecondStage;
+  u8 levels_mask = 0;  // bit n set: tables of n levels (3, 4, 5); 0: none of this format
+  u64 page_sizes = 0;  // bit mask of leaf sizes
+};
+
+/// What one unit can do. Also recorded in the attestation, but for which tables come first: a successor that finds
+/// other values does not adopt.
 struct UnitLimits {
-  bool scalable = false;  // translation mode in use: scalable, else legacy
-  u8 iova_bits = 0;       // MGAW
-  u8 levels_mask = 0;     // bit n set: tables of n levels (3, 4, 5)
-  u64 page_sizes = 0;     // bit mask of leaf sizes
-  u32 domain_ids = 0;     // number of domain ids, the reserved ones included
+  bool scalable = false;                // translation mode in use: scalable, else legacy
+  u8 iova_bits = 0;                     // MGAW
+  std::array<TableLimits, 2> tables{};  // formats differ; new domains get the first
+  u32 domain_ids = 0;                   // number of domain ids, the reserved ones included
   bool coherent_tables = false;
   u64 capability = 0;  // CAP as read
   u64 extended_capability = 0;
+
+  /// nullptr where the unit walks no such tables.
+  [[nodiscard]] constexpr const TableLimits* find(pt::Format format, unsigned levels) const {
+    for (const TableLimits& one : tables)
+      if (one.format == format && levels < 8 && (one.levels_mask >> levels & 1) != 0) return &one;
+    return nullptr;
+  }
+};
+
+// What the attestation says of all formats together; capability and extended_capability say which is which.
+[[nodiscard]] constexpr u8 levels_of_any_format(const UnitLimits& limits) {
+  return limits.tables[0].levels_mask | limits.tables[1].levels_mask;
+}
+[[nodiscard]] constexpr u64 page_sizes_of_any_format(const UnitLimits& limits) {
+  return limits.tables[0].page_sizes | limits.tables[1].page_sizes;
+}
+
+/// Under what hardware caches the translations of a domain on one unit.
+struct CacheTag {
+  DomainId did;
+  pt::Format format = pt::Format::VtdSecondStage;
+
+  constexpr bool operator==(const CacheTag&) const = default;
 };
 
 /// One translation as the hardware entry of a device expresses it.
@@ -35,13 +65,15 @@ struct EntrySpec {
   PhysAddr top;   // top page-table page
   u8 levels = 0;  // number of levels of that table
   DomainId did;   // tag of its cached translations on this unit
+  pt::Format format = pt::Format::VtdSecondStage;
 
   constexpr bool operator==(const EntrySpec&) const = default;
+  [[nodiscard]] constexpr CacheTag tag() const { return {did, format}; }
 };
 
 /// The hardware entry of a device as it stands in memory.
 struct LiveEntry {
-  enum class State : u8 { Absent, Translating, Other };  // Other: present but not a plain second-stage translation
+  enum class State : u8 { Absent, Translating, Other };  // Other: present but not a plain translation
   State state = State::Absent;
   EntrySpec spec;              // valid when Translating
   std::array<u64, 8> words{};  // the raw entry (legacy context: 2 words, scalable: the 8 of the PASID entry)
@@ -128,8 +160,9 @@ class Unit {
   virtual Status prepare(SourceId device) = 0;
   /// Blocked -> translating. Busy if the entry is present.
   virtual Status install(SourceId device, const EntrySpec& to) = 0;
-  /// Translating -> translating with no moment in between: one atomic store, then the invalidations of both tags.
-  /// @p from must be what stands there (Mismatch otherwise).
+  /// Translating -> translating with no moment in between, then the invalidations of both tags. No tag is ever filled
+  /// from the other's table. @p from must be what stands there (Mismatch otherwise). Also NoSpace: a domain id is
+  /// needed for the time of the change, and none is free.
   virtual Status replace(SourceId device, const EntrySpec& from, const EntrySpec& to) = 0;
   /// -> blocked: present bit, flush, then the rest. Fine if blocked already.
   virtual Status block(SourceId device) = 0;
@@ -143,10 +176,10 @@ class Unit {
   /// root, never written and not taken over. The default does nothing. Errors: TimedOut, Io.
   virtual Status disown(SourceId /*device*/, const DeviceFilter& /*believed*/) { return {}; }
 
-  /// After @p gather was filled by a change of a table cached under @p did. Returns when hardware has forgotten.
-  virtual Status invalidate(DomainId did, const pt::Gather& gather) = 0;
-  /// Everything cached under @p did.
-  virtual Status invalidate_domain(DomainId did) = 0;
+  /// After @p gather was filled by a change of a table cached under @p tag. Returns when hardware has forgotten.
+  virtual Status invalidate(const CacheTag& tag, const pt::Gather& gather) = 0;
+  /// Everything cached under @p tag.
+  virtual Status invalidate_domain(const CacheTag& tag) = 0;
 
   // Handover, outgoing.
 

@@ -75,7 +75,13 @@ void Iommufd::leave(DeviceObject& device, Hwpt* hwpt, const Ioas* staying_in) {
   if (old == nullptr) return;
   --old->users;
   if (old->ioas != nullptr && old->ioas != staying_in) old->ioas->remove_device(device);
-  if (old->origin == HwptOrigin::Auto && old->users == 0 && !destroy_hwpt(*old).ok())
+  drop_if_unused(*old);
+}
+
+/// An automatic page table lives as long as a device uses it, or its unit does not say that it has forgotten it: the
+/// next attach to its address space takes it then.
+void Iommufd::drop_if_unused(Hwpt& hwpt) {
+  if (hwpt.origin == HwptOrigin::Auto && hwpt.users == 0 && !destroy_hwpt(hwpt).ok())
     x_memory.world.log(LogLevel::Error, "iommufd: an automatic page table stays: its unit does not answer");
 }
 
@@ -89,7 +95,7 @@ Result<Hwpt*> Iommufd::attach_to_ioas(DeviceObject& device, Ioas& ioas) {
   TRY_ASSIGN(Hwpt * hwpt, make_hwpt(HwptOrigin::Auto, ioas, device));
   const Status status = attach_to_hwpt(device, *hwpt);
   if (!status.ok()) {
-    MUST(destroy_hwpt(*hwpt), "no device ever used it");
+    drop_if_unused(*hwpt);
     return status.code();
   }
   return hwpt;

@@ -120,6 +120,7 @@ class Iommufd final : public luo::File {
   // attach.cpp
   Status attach_to_hwpt(DeviceObject& device, Hwpt& hwpt);
   Result<Hwpt*> attach_to_ioas(DeviceObject& device, Ioas& ioas);
+  void drop_if_unused(Hwpt& hwpt);
   void leave(DeviceObject& device, Hwpt* hwpt, const Ioas* staying_in);
 
   // liveupdate.cpp

@@ -102,13 +102,15 @@ Result<vtd::BusRange> Kernel::Bridges::buses_below(u16 segment, SourceId bridge)
 Status Kernel::find_units() {
   const auto table = pci::find_acpi_table(x_memory.map, x_boot.rsdp, hw::acpi::dmar_signature);
   if (table.code() == Code::NotFound)
-    log(LogLevel::Error, "kernel: the firmware reports no remapping unit (no DMAR table): there is no IOMMU, or it is off");
+    log(LogLevel::Error,
+        "kernel: the firmware reports no remapping unit (no DMAR table): there is no IOMMU, or it is off");
   if (!table.ok()) return table.code();
   Bridges bridges(x_config);
   TRY_ASSIGN(const vtd::Dmar* dmar, vtd::Dmar::open(*table, bridges, x_memory.map, *x_early));
   for (const vtd::DmarUnit& description : dmar->units()) {
-    auto unit = vtd::VtdUnit::create(x_world, x_memory.map, x_memory.touches, *x_early, *dmar, description,
-                                     {.mode = x_options->mode, .rid_pasid = x_options->rid_pasid});
+    auto unit =
+        vtd::VtdUnit::create(x_world, x_memory.map, x_memory.touches, *x_early, *dmar, description,
+                             {.mode = x_options->mode, .rid_pasid = x_options->rid_pasid, .format = x_options->stage});
     if (unit.code() == Code::NoMemory) return Code::NoMemory;
     if (!unit.ok()) {
       log(LogLevel::Error, "kernel: a remapping unit cannot be used; its devices are not available");

@@ -6,7 +6,9 @@ namespace {
 /// Every layout that crosses a jump. 1212547073 is 0x48460001: IOMMU records with arena blocks.
 constexpr char descriptor[] =
     "kho-v2\0luo-v1\0luo-session-v2\0luo-flb-v1\0memfd-v2\0iommu-liveupdate:1\0iommu-liveupdate:1212547073\0"
-    "holdfast-iommufd-v1\0holdfast-vfio-pci-v1\0holdfast-pci-v1\0holdfast-attest-v1";
+    "holdfast-iommufd-v1\0holdfast-vfio-pci-v1\0holdfast-pci-v1\0holdfast-attest-v1\0holdfast-pt:2";
+
+constexpr std::string_view first_stage_tables = "holdfast-pt:2";
 
 /// Elf64_Nhdr with name and descriptor, padded to 4 bytes (System V ABI, Note Section).
 struct alignas(4) Note {
@@ -22,24 +24,28 @@ struct alignas(4) Note {
   }
 };
 
+/// The first entry of @p rest, which loses it.
+std::string_view take_entry(std::string_view& rest) {
+  const std::string_view entry = rest.substr(0, rest.find('\0'));
+  rest.remove_prefix(entry.size() < rest.size() ? entry.size() + 1 : entry.size());
+  return entry;
+}
+
 [[gnu::section(".note.holdfast"), gnu::used, gnu::retain]] constexpr Note note;
 
 }  // namespace
 
 bool note_names(std::string_view text, std::string_view layout) {
-  while (!text.empty()) {
-    const std::string_view entry = text.substr(0, text.find('\0'));
-    if (entry == layout) return true;
-    text.remove_prefix(entry.size() < text.size() ? entry.size() + 1 : entry.size());
-  }
+  while (!text.empty())
+    if (take_entry(text) == layout) return true;
   return false;
 }
 
-Status check_next_image(std::string_view next, std::string_view& missing) {
+Status check_next_image(std::string_view next, const Written& written, std::string_view& missing) {
   for (std::string_view rest = own_note(); !rest.empty();) {
-    const std::string_view entry = rest.substr(0, rest.find('\0'));
+    const std::string_view entry = take_entry(rest);
+    if (entry == first_stage_tables && !written.first_stage) continue;
     if (!note_names(next, entry)) return missing = entry, Code::UnknownVersion;
-    rest.remove_prefix(entry.size() < rest.size() ? entry.size() + 1 : entry.size());
   }
   return {};
 }

@@ -73,7 +73,8 @@ Status Kernel::check_successor() {
   }
   std::string_view missing;
   const std::string_view text(reinterpret_cast<const char*>(note.data()), std::min<u64>(*length, note.size()));
-  if (const Status status = check_next_image(text, missing); !status.ok()) {
+  const Written written{.first_stage = x_iommu.preserves(pt::Format::X86FirstStage)};
+  if (const Status status = check_next_image(text, written, missing); !status.ok()) {
     log(LogLevel::Error, "kernel: the live update is refused: the next image does not read the layout that follows");
     log(LogLevel::Error, missing);
     return status;

@@ -46,6 +46,9 @@ Result<Options> parse_command_line(std::string_view line) {
     if (word.key.empty()) break;
     if (word.key == "mode") {
       TRY(choose(options.mode, word.value, "scalable", vtd::Mode::Scalable, "legacy", vtd::Mode::Legacy));
+    } else if (word.key == "stage") {
+      options.stage.emplace();
+      TRY(choose(*options.stage, word.value, "first", pt::Format::X86FirstStage, "second", pt::Format::VtdSecondStage));
     } else if (word.key == "rid_pasid") {
       TRY_ASSIGN(options.rid_pasid, number_below(vtd::rid_pasid_limit, word.value));
     } else if (word.key == "policy") {

@@ -1,6 +1,7 @@
-// What the command line of the kernel decides: "mode=scalable rid_pasid=0 policy=holdfast tables=arena".
+// What the command line of the kernel decides: "mode=scalable stage=second rid_pasid=0 policy=holdfast tables=arena".
 #pragma once
 
+#include <optional>
 #include <string_view>
 
 #include "holdfast/base/result.hpp"
@@ -12,6 +13,7 @@ namespace holdfast::kernel {
 
 struct Options {
   vtd::Mode mode = vtd::Mode::Scalable;        // mode=scalable|legacy, of units that do not translate yet
+  std::optional<pt::Format> stage;             // stage=first|second; else second where the unit has it, or first
   u32 rid_pasid = 0;                           // rid_pasid=N: RID_PASID of new context entries; 0 where mode=legacy
   luo::Policy policy = luo::Policy::Holdfast;  // policy=holdfast|linux
   TableMode tables = TableMode::Arena;         // tables=arena|page

@@ -14,6 +14,15 @@ TEST(KernelOptions, DefaultsAreScalableHoldfastArena) {
   EXPECT_EQ(options->policy, luo::Policy::Holdfast);
   EXPECT_EQ(options->tables, TableMode::Arena);
   EXPECT_EQ(options->rid_pasid, 0u);
+  EXPECT_EQ(options->stage, std::nullopt) << "whatever the unit has";
+}
+
+TEST(KernelOptions, StageIsFirstOrSecond) {
+  EXPECT_EQ(parse_command_line("stage=first")->stage, pt::Format::X86FirstStage);
+  EXPECT_EQ(parse_command_line("stage=first stage=second")->stage, pt::Format::VtdSecondStage);
+  EXPECT_EQ(parse_command_line("stage=second mode=legacy")->stage, pt::Format::VtdSecondStage);
+  for (const char* line : {"stage", "stage=", "stage=nested", "stage=First", "stage=1"})
+    EXPECT_EQ(parse_command_line(line).code(), Code::Invalid) << line;
 }
 
 TEST(KernelOptions, RidPasidIsANumberThatADirectoryReaches) {
@@ -52,7 +61,7 @@ TEST(KernelOptions, RefusesWhatItDoesNotKnow) {
 TEST(ImageNote, ListsEveryLayoutThatThisImageWrites) {
   for (const char* layout : {"kho-v2", "luo-v1", "luo-session-v2", "luo-flb-v1", "memfd-v2", "iommu-liveupdate:1",
                              "iommu-liveupdate:1212547073", "holdfast-iommufd-v1", "holdfast-vfio-pci-v1",
-                             "holdfast-pci-v1", "holdfast-attest-v1"})
+                             "holdfast-pci-v1", "holdfast-attest-v1", "holdfast-pt:2"})
     EXPECT_TRUE(note_names(own_note(), layout)) << layout;
   EXPECT_FALSE(note_names(own_note(), "kho-v"));
   EXPECT_FALSE(note_names(own_note(), "ho-v2"));
@@ -63,11 +72,22 @@ TEST(ImageNote, RefusesASuccessorThatLacksOneLayoutAndNamesIt) {
   RecordProperty("acceptance", "K20");
   std::string next(own_note());
   std::string_view missing;
-  EXPECT_TRUE(check_next_image(next, missing).ok());
+  EXPECT_TRUE(check_next_image(next, {}, missing).ok());
   next.replace(next.find("memfd-v2"), 8, "memfd-v3");
-  EXPECT_EQ(check_next_image(next, missing).code(), Code::UnknownVersion);
+  EXPECT_EQ(check_next_image(next, {}, missing).code(), Code::UnknownVersion);
   EXPECT_EQ(missing, "memfd-v2");
-  EXPECT_EQ(check_next_image("", missing).code(), Code::UnknownVersion);
+  EXPECT_EQ(check_next_image("", {}, missing).code(), Code::UnknownVersion);
+}
+
+TEST(ImageNote, AsksForFirstStageTablesOnlyWhenTheyAreWritten) {
+  RecordProperty("acceptance", "K20");
+  std::string older(own_note());
+  older.resize(older.find("holdfast-pt:2") - 1);
+  std::string_view missing;
+  EXPECT_TRUE(check_next_image(older, {.first_stage = false}, missing).ok());
+  EXPECT_EQ(check_next_image(older, {.first_stage = true}, missing).code(), Code::UnknownVersion);
+  EXPECT_EQ(missing, "holdfast-pt:2");
+  EXPECT_TRUE(check_next_image(own_note(), {.first_stage = true}, missing).ok());
 }
 
 }  // namespace

@@ -242,7 +242,7 @@ class Machine {
     hardware.base = PhysAddr(0xfed90000);
     hardware.last_bus = 0xff;
     hardware.limits.iova_bits = 39;
-    hardware.limits.levels_mask = 1 << 3 | 1 << 4;
+    hardware.limits.tables[0].levels_mask = 1 << 3 | 1 << 4;
     hardware.limits.capability = 0x00d2008c22260286;
     hardware.limits.extended_capability = 0xf00f4a;
     x_kernel.reset(new Kernel(*x_world, hardware, Handover{}, policy));

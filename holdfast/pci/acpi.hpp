@@ -1,8 +1,8 @@
 // ACPI tables: found from the root pointer, checked before they are believed (ACPI 6.5, 5.2.5 to 5.2.8).
 //
 // Every address must be RAM of the memory map, every length fit it, every checksum hold; the walk is bounded by the
-// length of the XSDT (or, from firmware of ACPI 1.0, the RSDT). Usable from the first moment of any boot: reads only, allocates nothing.
-// Threads: any. Failure: Result.
+// length of the XSDT (or, from firmware of ACPI 1.0, the RSDT). Usable from the first moment of any boot: reads only,
+// allocates nothing. Threads: any. Failure: Result.
 #pragma once
 
 #include <span>

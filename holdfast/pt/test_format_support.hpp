@@ -1,5 +1,5 @@
-// For tests of page-table formats, beside test_format_conformance.hpp: every leaf with every permission, item by item, and
-// comparisons with lists typed by hand.
+// For tests of page-table formats, beside test_format_conformance.hpp: every leaf with every permission, item by item,
+// and comparisons with lists typed by hand.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -1,5 +1,7 @@
 #include "holdfast/vtd/entry_format.hpp"
 
+#include <algorithm>
+
 namespace holdfast::vtd {
 
 namespace {
@@ -56,25 +58,34 @@ std::optional<ScalableContext> decode_scalable_context(std::span<const Quad> pie
   return context;
 }
 
-Quad encode_pasid_entry(const iommu::EntrySpec& spec, PageWalk walk) {
+EntryPieces encode_pasid_entry(const iommu::EntrySpec& spec, PageWalk walk) {
   namespace f = hw::vtd::pasid_entry;
-  const auto entry = hw::vtd::PasidEntry()
-                         .with<f::Pwsnp>(walk == PageWalk::Coherent ? 1 : 0)
-                         .with<f::Did>(spec.did.value)
-                         .with<f::Ssptptr>(Pfn(spec.top).value)
-                         .with<f::Pgtt>(static_cast<u64>(hw::vtd::Pgtt::SecondStage))
-                         .with<f::Aw>(width_code(spec.levels))
-                         .with<f::P>(1);
-  return {entry.words()[0], entry.words()[1]};
+  auto entry = hw::vtd::PasidEntry()
+                   .with<f::Pwsnp>(walk == PageWalk::Coherent ? 1 : 0)
+                   .with<f::Did>(spec.did.value)
+                   .with<f::Aw>(width_code(spec.levels))
+                   .with<f::P>(1);
+  if (spec.format == pt::Format::X86FirstStage)
+    entry = entry.with<f::Pgtt>(static_cast<u64>(hw::vtd::Pgtt::FirstStage))
+                .with<f::Fspm>(spec.levels == 5 ? 1 : 0)
+                .with<f::Fsptptr>(Pfn(spec.top).value);
+  else
+    entry = entry.with<f::Pgtt>(static_cast<u64>(hw::vtd::Pgtt::SecondStage)).with<f::Ssptptr>(Pfn(spec.top).value);
+  EntryPieces pieces{};
+  for (u64 i = 0; i < pieces.size(); ++i) pieces[i] = {entry.words()[2 * i], entry.words()[2 * i + 1]};
+  return pieces;
 }
 
 std::optional<iommu::EntrySpec> decode_pasid_entry(std::span<const Quad> pieces, PageWalk walk) {
   namespace f = hw::vtd::pasid_entry;
-  const hw::vtd::PasidEntry bits({pieces[0].lo, pieces[0].hi, 0, 0, 0, 0, 0, 0});
-  const iommu::EntrySpec spec{.top = Pfn(bits.get<f::Ssptptr>()).address(),
+  const hw::vtd::PasidEntry bits({pieces[0].lo, pieces[0].hi, pieces[1].lo, pieces[1].hi, 0, 0, 0, 0});
+  const bool first_stage = bits.get<f::Pgtt>() == static_cast<u64>(hw::vtd::Pgtt::FirstStage);
+  const iommu::EntrySpec spec{.top = Pfn(first_stage ? bits.get<f::Fsptptr>() : bits.get<f::Ssptptr>()).address(),
                               .levels = levels_of(bits.get<f::Aw>()),
-                              .did = DomainId(static_cast<u16>(bits.get<f::Did>()))};
-  if (encode_pasid_entry(spec, walk) != pieces[0] || !rest_is_zero(pieces)) return std::nullopt;
+                              .did = DomainId(static_cast<u16>(bits.get<f::Did>())),
+                              .format = first_stage ? pt::Format::X86FirstStage : pt::Format::VtdSecondStage};
+  const EntryPieces same = encode_pasid_entry(spec, walk);
+  if (!std::equal(same.begin(), same.end(), pieces.begin(), pieces.end())) return std::nullopt;
   return spec;
 }
 

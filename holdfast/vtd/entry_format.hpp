@@ -1,11 +1,12 @@
-// What a plain second-stage translation looks like in the entries of each mode (VT-d 5.0, 9.3, 9.4, 9.6). Pure
-// functions.
+// What a plain translation looks like in the entries of each mode (VT-d 5.0, 9.3, 9.4, 9.6). Pure functions.
 //
-// All that such an entry says stands in its first 16 bytes, in every mode: pointer, width, type and domain id share one
-// hardware fetch. The other pieces are zero. That is what makes a replacement by one store possible.
+// All that a second-stage entry says stands in its first 16 bytes, in every mode: pointer, width, type and domain id
+// share one hardware fetch. A first stage has its pointer and depth in the second 16 bytes, type and domain id in the
+// first. All else is zero. replacement.hpp says what follows from that.
 // Decoding is strict: an entry is a translation of ours only if encoding what was read gives the same bytes.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <span>
 
@@ -54,7 +55,10 @@ struct ScalableContext {
   constexpr bool operator==(const ScalableContext&) const = default;
 };
 
-/// What the second-stage part of a PASID entry says about snooping: PWSNP where the unit walks coherently.
+/// The entry that names a page table: a legacy context entry has the first piece only, a PASID entry has them all.
+using EntryPieces = std::array<Quad, pieces_per_pasid_entry>;
+
+/// What a PASID entry says about snooping: PWSNP where the unit walks coherently.
 enum class PageWalk : u8 { NonCoherent, Coherent };
 
 [[nodiscard]] Quad encode_legacy_context(const iommu::EntrySpec& spec);
@@ -63,8 +67,20 @@ enum class PageWalk : u8 { NonCoherent, Coherent };
 [[nodiscard]] Quad encode_scalable_context(const ScalableContext& context);
 [[nodiscard]] std::optional<ScalableContext> decode_scalable_context(std::span<const Quad> pieces);
 
-[[nodiscard]] Quad encode_pasid_entry(const iommu::EntrySpec& spec, PageWalk walk);
+/// AW is the width of a second stage; in a first-stage entry the manual has it ignored, and QEMU wants that of the
+/// tables.
+[[nodiscard]] EntryPieces encode_pasid_entry(const iommu::EntrySpec& spec, PageWalk walk);
 [[nodiscard]] std::optional<iommu::EntrySpec> decode_pasid_entry(std::span<const Quad> pieces, PageWalk walk);
+
+/// The mode of a unit, and what its walks are like: all that it takes to say a translation in an entry.
+struct EntryEncoding {
+  Mode mode = Mode::Scalable;
+  PageWalk walk = PageWalk::NonCoherent;
+
+  [[nodiscard]] EntryPieces encode(const iommu::EntrySpec& spec) const {
+    return mode == Mode::Legacy ? EntryPieces{encode_legacy_context(spec)} : encode_pasid_entry(spec, walk);
+  }
+};
 
 /// A root half or a PASID directory entry: both are a table pointer and a present bit in one word.
 [[nodiscard]] constexpr u64 encode_table_pointer(PhysAddr table) { return table.value | present_bit; }

@@ -9,6 +9,8 @@ namespace {
 using iommu::EntrySpec;
 
 const EntrySpec sample{.top = PhysAddr(0x12345000), .levels = 4, .did = DomainId(0x77)};
+const EntrySpec first_stage{sample.top, 4, sample.did, pt::Format::X86FirstStage};
+const EntrySpec five_levels{sample.top, 5, sample.did, pt::Format::X86FirstStage};
 
 TEST(EntryFormat, LegacyContextEntryHasItsGoldenValue) {
   EXPECT_EQ(encode_legacy_context(sample), (Quad{0x12345001, 0x7702}));
@@ -26,14 +28,30 @@ TEST(EntryFormat, ScalableContextEntryHasItsGoldenValue) {
 
 TEST(EntryFormat, PasidEntryHasItsGoldenValue) {
   // P, AW = 2 (bits 4:2), PGTT = 2 (bits 8:6); DID in bits 79:64, PWSNP bit 87.
-  EXPECT_EQ(encode_pasid_entry(sample, PageWalk::NonCoherent), (Quad{0x12345000 | 0x80 | 0x8 | 1, 0x77}));
-  EXPECT_EQ(encode_pasid_entry(sample, PageWalk::Coherent), (Quad{0x12345089, 0x800077}));
+  EXPECT_EQ(encode_pasid_entry(sample, PageWalk::NonCoherent), (EntryPieces{Quad{0x12345000 | 0x80 | 0x8 | 1, 0x77}}));
+  EXPECT_EQ(encode_pasid_entry(sample, PageWalk::Coherent), (EntryPieces{Quad{0x12345089, 0x800077}}));
+}
+
+TEST(EntryFormat, FirstStagePasidEntryHasItsGoldenValue) {
+  // P, AW = 2, PGTT = 1; DID, PWSNP; FSPTPTR in bits 191:140 and FSPM in 131:130; no pointer of a second stage.
+  EXPECT_EQ(encode_pasid_entry(first_stage, PageWalk::NonCoherent),
+            (EntryPieces{Quad{0x40 | 0x8 | 1, 0x77}, Quad{0x12345000, 0}}));
+  EXPECT_EQ(encode_pasid_entry(five_levels, PageWalk::Coherent),
+            (EntryPieces{Quad{0x40 | 0xc | 1, 0x800077}, Quad{0x12345004, 0}}));
+}
+
+TEST(EntryFormat, AFirstStageEntryWhoseDepthsDifferIsForeign) {
+  EntryPieces pieces = encode_pasid_entry(first_stage, PageWalk::Coherent);
+  pieces[1].lo |= 4;
+  EXPECT_EQ(decode_pasid_entry(pieces, PageWalk::Coherent), std::nullopt);
 }
 
 TEST(EntryFormat, WhatIsEncodedDecodesToTheSame) {
   EXPECT_EQ(decode_legacy_context(encode_legacy_context(sample)), sample);
   const std::array<Quad, 4> pasid{encode_pasid_entry(sample, PageWalk::Coherent)};
   EXPECT_EQ(decode_pasid_entry(pasid, PageWalk::Coherent), sample);
+  for (const EntrySpec& spec : {first_stage, five_levels})
+    EXPECT_EQ(decode_pasid_entry(encode_pasid_entry(spec, PageWalk::Coherent), PageWalk::Coherent), spec);
   const ScalableContext wanted{.directory = {PhysAddr(0x40000), 5}, .rid_pasid = 0xa5a5a};
   const std::array<Quad, 2> context{encode_scalable_context(wanted)};
   EXPECT_EQ(decode_scalable_context(context), wanted);
@@ -57,6 +75,14 @@ TEST(EntryFormat, EveryBitThatIsNotOursMakesAnEntryForeign) {
     (bit % 128 < 64 ? piece.lo : piece.hi) ^= u64{1} << (bit % 64);
     const bool plain = bit < 128 && is_value_bit(bit, 4, 2, 64);
     EXPECT_EQ(decode_pasid_entry(pieces, PageWalk::Coherent).has_value(), plain) << "PASID bit " << bit;
+  }
+  for (unsigned bit = 0; bit < 512; ++bit) {
+    EntryPieces pieces = encode_pasid_entry(first_stage, PageWalk::Coherent);
+    Quad& piece = pieces[bit / 128];
+    (bit % 128 < 64 ? piece.lo : piece.hi) ^= u64{1} << (bit % 64);
+    // AW says two levels or eight, for which FSPM has no word: the unit's limits refuse them.
+    const bool plain = bit == 3 || bit == 4 || (bit >= 64 && bit < 80) || (bit >= 140 && bit < 192);
+    EXPECT_EQ(decode_pasid_entry(pieces, PageWalk::Coherent).has_value(), plain) << "first-stage bit " << bit;
   }
   for (unsigned bit = 0; bit < 256; ++bit) {
     std::array<Quad, 2> pieces{encode_scalable_context({{PhysAddr(0x6000), one_page_pdts}, 0x41})};

@@ -19,9 +19,9 @@ void EntryWriter::install(std::span<Quad> entry, std::span<const Quad> value) {
   write_back(entry.data(), entry.size_bytes());
 }
 
-void EntryWriter::replace(Quad& first_piece, Quad value) {
-  hw_store(*x_world, &first_piece, value);
-  write_back(&first_piece, sizeof(Quad));
+void EntryWriter::replace(Quad& piece, Quad value) {
+  hw_store(*x_world, &piece, value);
+  write_back(&piece, sizeof(Quad));
 }
 
 void EntryWriter::clear_present(std::span<Quad> entry) {

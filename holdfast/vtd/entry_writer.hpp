@@ -3,7 +3,7 @@
 // Hardware may fetch an entry at any moment, in aligned 16-byte pieces. At every moment between two stores of this
 // class it sees the old entry, the new one, or one that is not present; never parts of two.
 //   install    not present -> present: all pieces but the first, then the first, which holds P
-//   replace    present -> present: pointer, type and id share the first piece; one 16-byte store
+//   replace    present -> present: one piece of a present entry, in the order that replacement.hpp gives
 //   clear_*    present -> empty in two steps: P off, (the caller flushes), then the rest
 // Threads: one writer per entry; the caller serialises. Failure: none. Where the unit does not walk coherently every
 // written line is written back to memory.
@@ -23,8 +23,8 @@ class EntryWriter {
 
   /// @p entry is not present; @p value has as many pieces.
   void install(std::span<Quad> entry, std::span<const Quad> value);
-  /// @p entry and its replacement have the same pieces but for the first.
-  void replace(Quad& first_piece, Quad value);
+  /// One step of a Replacement; the caller invalidates before the next.
+  void replace(Quad& piece, Quad value);
   void clear_present(std::span<Quad> entry);
   /// After clear_present() and the invalidations that made hardware forget it.
   void clear_rest(std::span<Quad> entry);

@@ -88,6 +88,7 @@ std::string_view describe(FaultReason reason) {
     case FaultReason::ReadNotPermitted:
     case FaultReason::ScalableReadNotPermitted: return "not mapped for reading";
     case FaultReason::PagingEntryAccess:
+    case FaultReason::FirstStageAccess:
     case FaultReason::SecondStageAccess: return "page-table entry not readable";
     case FaultReason::RootTableAccess:
     case FaultReason::ScalableRootAccess: return "root table not readable";
@@ -98,6 +99,7 @@ std::string_view describe(FaultReason reason) {
     case FaultReason::ContextReserved:
     case FaultReason::ScalableContextReserved: return "reserved bit in context entry";
     case FaultReason::PagingEntryReserved:
+    case FaultReason::FirstStageReserved:
     case FaultReason::SecondStageReserved: return "reserved bit in page-table entry";
     case FaultReason::TypeBlocked: return "request type blocked by the context entry";
     case FaultReason::InterruptAddress:
@@ -111,6 +113,10 @@ std::string_view describe(FaultReason reason) {
     case FaultReason::PasidEntryNotPresent: return "PASID entry not present";
     case FaultReason::PasidEntryReserved: return "reserved bit in PASID entry";
     case FaultReason::PasidEntryInvalid: return "PASID entry invalid";
+    case FaultReason::FirstStageNotPresent: return "not mapped";
+    case FaultReason::FirstStageNotUser: return "mapped for privileged requests only";
+    case FaultReason::ScalableNotCanonical: return "address not canonical";
+    case FaultReason::FirstStagePointerInvalid:
     case FaultReason::SecondStagePointerInvalid: return "top table pointer invalid";
     default: return "see VT-d table 7-3";
   }

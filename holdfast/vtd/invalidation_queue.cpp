@@ -36,6 +36,15 @@ hw::vtd::IotlbDescriptor iotlb(Draining draining, hw::vtd::IotlbGranularity gran
       .with<f::Dw>(draining.writes ? 1 : 0);
 }
 
+hw::vtd::PasidIotlbDescriptor pasid_iotlb(hw::vtd::PasidIotlbGranularity granularity, DomainId did, u32 pasid) {
+  namespace f = hw::vtd::pasid_iotlb_descriptor;
+  return hw::vtd::PasidIotlbDescriptor()
+      .with<f::Type>(raw(DescriptorType::PasidIotlb))
+      .with<f::G>(raw(granularity))
+      .with<f::Did>(did.value)
+      .with<f::Pasid>(pasid);
+}
+
 }  // namespace
 
 Result<InvalidationQueue::Storage> InvalidationQueue::allocate(EarlyAllocator& early, Width width) {
@@ -188,6 +197,18 @@ Descriptor iotlb_pages(Draining draining, DomainId did, Iova start, u8 mask, Tab
   namespace f = hw::vtd::iotlb_descriptor;
   return descriptor(iotlb(draining, hw::vtd::IotlbGranularity::Page)
                         .with<f::Did>(did.value)
+                        .with<f::Addr>(start.value >> page_lg2)
+                        .with<f::Am>(mask)
+                        .with<f::Ih>(change == TableChange::LeavesOnly ? 1 : 0));
+}
+
+Descriptor pasid_iotlb_all(DomainId did, u32 pasid) {
+  return descriptor(pasid_iotlb(hw::vtd::PasidIotlbGranularity::AllInPasid, did, pasid));
+}
+
+Descriptor pasid_iotlb_pages(DomainId did, u32 pasid, Iova start, u8 mask, TableChange change) {
+  namespace f = hw::vtd::pasid_iotlb_descriptor;
+  return descriptor(pasid_iotlb(hw::vtd::PasidIotlbGranularity::Page, did, pasid)
                         .with<f::Addr>(start.value >> page_lg2)
                         .with<f::Am>(mask)
                         .with<f::Ih>(change == TableChange::LeavesOnly ? 1 : 0));

@@ -76,7 +76,8 @@ class InvalidationQueue {
   u32 x_sequence HOLDFAST_GUARDED_BY(x_lock) = 0;
 };
 
-// The descriptors that a driver of second-stage tables needs.
+// The descriptors that a driver needs. What a first stage left in the IOTLB is tagged with id and PASID and goes by
+// pasid_iotlb_*, what a second stage left is tagged with the id and goes by iotlb_*; iotlb_global() is for both.
 
 [[nodiscard]] Descriptor context_cache_global();
 [[nodiscard]] Descriptor context_cache_device(DomainId did, SourceId device);
@@ -94,5 +95,9 @@ struct Draining {
 enum class TableChange : u8 { LeavesOnly, Tables };
 /// 2^mask pages at @p start, which is aligned to that size.
 [[nodiscard]] Descriptor iotlb_pages(Draining draining, DomainId did, Iova start, u8 mask, TableChange change);
+
+/// These drain by themselves.
+[[nodiscard]] Descriptor pasid_iotlb_all(DomainId did, u32 pasid);
+[[nodiscard]] Descriptor pasid_iotlb_pages(DomainId did, u32 pasid, Iova start, u8 mask, TableChange change);
 
 }  // namespace holdfast::vtd

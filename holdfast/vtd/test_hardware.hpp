@@ -136,7 +136,7 @@ class FakeUnit {
       Quad one;
       std::memcpy(&one, ram + (iqa & ~u64{0xfff}) + head, sizeof one);
       const u64 type = one.lo & 0xf;
-      const bool known = type == 1 || type == 2 || type == 5 || (type == 7 && slot == 32);
+      const bool known = type == 1 || type == 2 || type == 5 || ((type == 6 || type == 7) && slot == 32);
       if (!known || type == refused_type) return set<u32>(hw::vtd::fsts_offset, get<u32>(hw::vtd::fsts_offset) | 0x10);
       executed.push_back(one);
       if (on_descriptor) on_descriptor(one);

@@ -5,6 +5,7 @@
 
 #include "holdfast/vtd/early_array.hpp"
 #include "holdfast/vtd/faults.hpp"
+#include "holdfast/vtd/table_limits.hpp"
 
 namespace holdfast::vtd {
 
@@ -12,7 +13,7 @@ namespace {
 
 using namespace hw::vtd;  // NOLINT: the registers' own names
 
-bool has_scalable_second_stage(Ecap ecap) { return ecap.get<ecap::Smts>() != 0 && ecap.get<ecap::Ssts>() != 0; }
+using pt::Format;
 
 /// The mode that hardware runs in, if it translates already; nothing if it does not, or in no mode that is known.
 std::optional<Mode> mode_in_use(const UnitRegisters& registers) {
@@ -60,7 +61,15 @@ Result<VtdUnit*> VtdUnit::create(World& world, const DirectMap& map, TouchMeter&
   if (cap.raw() == ~u64{0}) return refuse("its registers do not answer");
   if (ecap.get<ecap::Qi>() == 0) return refuse("it has no invalidation queue");
   if (cap.get<cap::Cm>() != 0) return refuse("caching mode is not supported yet");
-  if ((cap.get<cap::Sagaw>() & 0b1110) == 0) return refuse("no page-table depth that is known");
+  UnitOptions options = wanted;
+  options.mode = choose_mode(cap, ecap, wanted.mode, wanted.format);
+  if (const auto in_use = mode_in_use(registers); in_use && *in_use != options.mode) {
+    options.mode = *in_use;
+    LogLine line = unit_line(description.register_base);
+    world.log(LogLevel::Warning, line.text("translation is on in the other mode, which is kept").view());
+  }
+  const iommu::TableLimits tables = table_limits(cap, ecap, options.mode, wanted.format).front();
+  if (tables.levels_mask == 0) return refuse("no page-table depth that is known");
   if (wanted.rid_pasid >= rid_pasid_limit) return Code::Invalid;
 
   EarlyMemory memory;
@@ -69,12 +78,11 @@ Result<VtdUnit*> VtdUnit::create(World& world, const DirectMap& map, TouchMeter&
   TRY_ASSIGN(memory.empty_root, early.allocate(page_size_bytes, page_size_bytes));
   TRY_ASSIGN(const PhysAddr object, early.allocate(sizeof(VtdUnit), alignof(VtdUnit)));
 
-  UnitOptions options = wanted;
-  if (!has_scalable_second_stage(ecap)) options.mode = Mode::Legacy;
-  if (const auto in_use = mode_in_use(registers); in_use && *in_use != options.mode) {
-    options.mode = *in_use;
+  if (wanted.format && tables.format != *wanted.format) {
     LogLine line = unit_line(description.register_base);
-    world.log(LogLevel::Warning, line.text("translation is on in the other mode, which is kept").view());
+    line.text(tables.format == Format::X86FirstStage ? "stage=second is not served: first stage"
+                                                     : "stage=first is not served: second stage");
+    world.log(LogLevel::Error, line.text(" is all that it has in this mode").view());
   }
   if (options.rid_pasid != 0 && ecap.get<ecap::Rps>() == 0) {
     options.rid_pasid = 0;
@@ -96,18 +104,16 @@ VtdUnit::VtdUnit(World& world, const DirectMap& map, TouchMeter& touches, const 
       x_cap(registers.read<Cap>(cap_offset)),
       x_ecap(registers.read<Ecap>(ecap_offset)),
       x_rid_pasid(options.rid_pasid),
+      x_wanted_format(options.format),
       x_queue(world, map, x_registers, memory.queue, queue_width(x_ecap)),
       x_dids(memory.did_words, domain_id_count(x_cap)),
       x_tables(map, touches),
       x_early_root(memory.empty_root) {
   x_limits.iova_bits = static_cast<u8>(x_cap.get<cap::Mgaw>() + 1);
-  x_limits.levels_mask = static_cast<u8>((x_cap.get<cap::Sagaw>() & 0b1110) << 2);
-  const u64 large = x_cap.get<cap::Sllps>();
-  x_limits.page_sizes = page_size_bytes | (large & 1) << 21 | (large >> 1 & 1) << 30;
   x_limits.domain_ids = domain_id_count(x_cap);
   x_limits.capability = x_cap.raw();
   x_limits.extended_capability = x_ecap.raw();
-  choose_mode(options.mode);
+  set_mode(options.mode);
 }
 
 bool VtdUnit::covers(SourceId device) const { return x_dmar->find_unit(segment(), device) == x_description; }
@@ -149,11 +155,13 @@ Status VtdUnit::forget_everything() {
   return forget({});
 }
 
-/// What was cached of the translation entry of @p device while its tag was @p did.
-Status VtdUnit::forget_entry(SourceId device, DomainId did, u32 rid_pasid) {
+/// What was cached of the translation entry of @p device while its tag was @p tag.
+Status VtdUnit::forget_entry(SourceId device, const iommu::CacheTag& tag, u32 rid_pasid) {
+  const DomainId did = tag.did;
   const bool legacy = x_tables.mode() == Mode::Legacy;
+  const bool first_stage = tag.format == Format::X86FirstStage;
   const std::array<Descriptor, 2> batch{legacy ? context_cache_device(did, device) : pasid_cache_pasid(did, rid_pasid),
-                                        iotlb_domain(draining(), did)};
+                                        first_stage ? pasid_iotlb_all(did, rid_pasid) : iotlb_domain(draining(), did)};
   return forget(batch);
 }
 
@@ -162,24 +170,36 @@ void VtdUnit::mask_events() {
   x_registers.write(iectl_offset, x_registers.read<EventControl>(iectl_offset).with<event_control::Im>(1));
 }
 
-Status VtdUnit::invalidate(DomainId did, const pt::Gather& gather) {
+Status VtdUnit::invalidate(const iommu::CacheTag& tag, const pt::Gather& gather) {
   if (gather.empty()) return {};
   const TableChange change = gather.tables_changed() ? TableChange::Tables : TableChange::LeavesOnly;
+  const bool first_stage = tag.format == Format::X86FirstStage;
+  const u64 per_range = first_stage ? x_rid_pasids.values().size() : 1;
   std::array<Descriptor, InvalidationQueue::max_batch> batch{};
   u64 count = 0;
+  if (first_stage && !x_rid_pasids.all()) return invalidate_domain(tag);
   for (const pt::IovaRange& range : gather.ranges()) {
     const u8 mask = covering_mask(range);
     const bool selective = x_cap.get<cap::Psi>() != 0 && mask <= x_cap.get<cap::Mamv>();
-    if (!selective || count == batch.size()) return invalidate_domain(did);
+    if (!selective || count + per_range > batch.size()) return invalidate_domain(tag);
     const Iova start(range.start.value >> (page_lg2 + mask) << (page_lg2 + mask));
-    batch[count++] = iotlb_pages(draining(), did, start, mask, change);
+    if (!first_stage) batch[count++] = iotlb_pages(draining(), tag.did, start, mask, change);
+    for (u64 i = 0; first_stage && i < per_range; ++i)
+      batch[count++] = pasid_iotlb_pages(tag.did, x_rid_pasids.values()[i], start, mask, change);
   }
   return forget({batch.data(), count});
 }
 
-Status VtdUnit::invalidate_domain(DomainId did) {
-  const std::array<Descriptor, 1> batch{iotlb_domain(draining(), did)};
-  return forget(batch);
+Status VtdUnit::invalidate_domain(const iommu::CacheTag& tag) {
+  std::array<Descriptor, RidPasids::capacity> batch{};
+  u64 count = 0;
+  if (tag.format != Format::X86FirstStage)
+    batch[count++] = iotlb_domain(draining(), tag.did);
+  else if (!x_rid_pasids.all())
+    batch[count++] = iotlb_global(draining());
+  else
+    for (const u32 pasid : x_rid_pasids.values()) batch[count++] = pasid_iotlb_all(tag.did, pasid);
+  return forget({batch.data(), count});
 }
 
 Status VtdUnit::check_alive() {

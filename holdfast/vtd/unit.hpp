@@ -6,9 +6,10 @@
 //
 // Legacy mode: a device's context entry names its table. Scalable mode: its context entry leads to a PASID directory
 // and table of its own, made once; the PASID entry for requests without PASID names the table, and blocked means that
-// this entry is not present. A device whose PASID structures are not known to be sound is blocked at its context entry.
-// Which PASID requests without PASID have (RID_PASID) is the unit's option for context entries that it makes; an entry
-// that an earlier kernel made keeps the value that stands in it, for as long as the device keeps its PASID tables.
+// this entry is not present. There it is a first or a second stage; a legacy context entry knows a second stage alone.
+// A device whose PASID structures are not known to be sound is blocked at its context entry. Which PASID requests
+// without PASID have (RID_PASID) is the unit's option for context entries that it makes; an entry that an earlier
+// kernel made keeps the value that stands in it, for as long as the device keeps its PASID tables.
 //
 // Translation is never turned off. Caching mode (CAP.CM) and units without a queue are refused.
 // Threads: the core's mutex (LockRank::Iommu) around everything; the queue has its own spinlock.
@@ -26,6 +27,8 @@
 #include "holdfast/vtd/invalidation_queue.hpp"
 #include "holdfast/vtd/log_line.hpp"
 #include "holdfast/vtd/pasid_tables.hpp"
+#include "holdfast/vtd/replacement.hpp"
+#include "holdfast/vtd/rid_pasids.hpp"
 
 namespace holdfast::vtd {
 
@@ -34,12 +37,16 @@ struct UnitOptions {
   /// which cannot change without a moment in which nothing translates. limits() says which it is.
   Mode mode = Mode::Scalable;
   u32 rid_pasid = 0;  // below rid_pasid_limit; 0 where the unit knows no other (ECAP.RPS clear), which is logged
+  /// First or second stage for new domains; nothing: second where the unit has it in the mode in use.
+  /// A unit that has only the other says so and uses that.
+  std::optional<pt::Format> format = std::nullopt;
 };
 
 class VtdUnit final : public iommu::Unit {
  public:
   /// @p dmar, of which @p description is one unit, @p map and @p touches must outlive the unit.
-  /// Errors: NotSupported (no queue, caching mode, no page-table depth that we know), Invalid (RID_PASID), NoMemory.
+  /// Errors: NotSupported (no queue, caching mode, no tables that we know), Invalid (RID_PASID),
+  /// NoMemory.
   static Result<VtdUnit*> create(World& world, const DirectMap& map, TouchMeter& touches, EarlyAllocator& early,
                                  const Dmar& dmar, const DmarUnit& description, const UnitOptions& wanted);
   VtdUnit(const VtdUnit&) = delete;
@@ -73,8 +80,8 @@ class VtdUnit final : public iommu::Unit {
   void for_each_present_entry(iommu::EntryVisitor& visitor) const override;
 
   Status disown(SourceId device, const iommu::DeviceFilter& believed) override;
-  Status invalidate(DomainId did, const pt::Gather& gather) override;
-  Status invalidate_domain(DomainId did) override;
+  Status invalidate(const iommu::CacheTag& tag, const pt::Gather& gather) override;
+  Status invalidate_domain(const iommu::CacheTag& tag) override;
 
   /// Also Io: the root is not kept.
   Status preserve(BlockSink& sink, abi::iommu::IntelUnit& record) override;
@@ -127,11 +134,11 @@ class VtdUnit final : public iommu::Unit {
   Status commit_writes();
   Status forget(std::span<const Descriptor> batch);
   Status forget_everything();
-  Status forget_entry(SourceId device, DomainId did, u32 rid_pasid);
+  Status forget_entry(SourceId device, const iommu::CacheTag& tag, u32 rid_pasid);
   void mask_events();
 
   // unit_bring_up.cpp
-  void choose_mode(Mode mode);
+  void set_mode(Mode mode);
   [[nodiscard]] PhysAddr root_under_translation() const;
   Result<PhysAddr> make_empty_root();
   Status start_with_empty_root();
@@ -141,7 +148,7 @@ class VtdUnit final : public iommu::Unit {
 
   // unit_entries.cpp
   [[nodiscard]] bool is_possible(const iommu::EntrySpec& spec) const;
-  [[nodiscard]] Quad encode(const iommu::EntrySpec& spec) const;
+  [[nodiscard]] EntryEncoding encoding() const { return {x_tables.mode(), page_walk()}; }
   /// Also NotSupported: hardware does not look at the RID_PASID that stands in the entry.
   [[nodiscard]] Result<PasidTables> pasid_tables(std::span<const Quad> context) const;
   [[nodiscard]] TranslationEntry translation_entry(SourceId device) const;
@@ -151,6 +158,7 @@ class VtdUnit final : public iommu::Unit {
   Status make_pasid_tables(SourceId device, std::span<Quad> context);
   Status replace_checked(SourceId device, const TranslationEntry& entry, const iommu::EntrySpec& from,
                          const iommu::EntrySpec& to);
+  bool take_back(SourceId device, const TranslationEntry& entry, std::span<const Replacement::Step> done);
 
   // unit_handover.cpp
   [[nodiscard]] bool can_keep(SourceId device) const;
@@ -173,6 +181,8 @@ class VtdUnit final : public iommu::Unit {
   hw::vtd::Cap x_cap;
   hw::vtd::Ecap x_ecap;
   u32 x_rid_pasid;  // of context entries made here
+  std::optional<pt::Format> x_wanted_format;
+  RidPasids x_rid_pasids;  // of every device whose tables are known
   iommu::UnitLimits x_limits;
   InvalidationQueue x_queue;
   DomainIds x_dids;

@@ -1,5 +1,6 @@
 // VtdUnit, first acts: a fresh start, adoption, quarantine, and what follows when memory is up.
 
+#include "holdfast/vtd/table_limits.hpp"
 #include "holdfast/vtd/unit.hpp"
 
 namespace holdfast::vtd {
@@ -12,9 +13,10 @@ constexpr Ttm ttm_of(Mode mode) { return mode == Mode::Scalable ? Ttm::Scalable 
 
 }  // namespace
 
-void VtdUnit::choose_mode(Mode mode) {
+void VtdUnit::set_mode(Mode mode) {
   x_tables.start(mode, x_tables.root());
   x_limits.scalable = mode == Mode::Scalable;
+  x_limits.tables = table_limits(x_cap, x_ecap, mode, x_wanted_format);
   x_limits.coherent_tables = mode == Mode::Scalable ? x_ecap.get<ecap::Smpwcs>() != 0 : x_ecap.get<ecap::C>() != 0;
 }
 
@@ -113,6 +115,7 @@ Status VtdUnit::adopt_device(SourceId device, const abi::iommu::IntelDevice& rec
   if (!preserved.contains(tables.directory_block()) || !preserved.contains(tables.table_block())) return Code::Corrupt;
   if (!has_pages_of_its_own(device, tables)) return Code::Corrupt;
   x_tables.table_of(device).known.insert(device.devfn());
+  x_rid_pasids.insert(tables.rid_pasid);
   return {};
 }
 

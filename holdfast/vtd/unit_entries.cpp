@@ -35,12 +35,8 @@ bool is_clear(std::span<const Quad> entry) {
 }  // namespace
 
 bool VtdUnit::is_possible(const EntrySpec& spec) const {
-  return spec.levels < 8 && (x_limits.levels_mask >> spec.levels & 1) != 0 && spec.top.value != 0 &&
+  return x_limits.find(spec.format, spec.levels) != nullptr && spec.top.value != 0 &&
          spec.top.is_aligned(page_size_bytes) && x_dids.is_taken(spec.did);
-}
-
-Quad VtdUnit::encode(const EntrySpec& spec) const {
-  return x_tables.mode() == Mode::Legacy ? encode_legacy_context(spec) : encode_pasid_entry(spec, page_walk());
 }
 
 Result<PasidTables> VtdUnit::pasid_tables(std::span<const Quad> context) const {
@@ -95,7 +91,7 @@ LiveEntry VtdUnit::read_entry(SourceId device) const {
   if (context.empty()) return {};
   x_touches->table();
   LiveEntry live = x_tables.mode() == Mode::Legacy ? read_legacy(context) : read_scalable(context);
-  if (live.state == LiveEntry::State::Translating && (x_limits.levels_mask >> (live.spec.levels & 7) & 1) == 0)
+  if (live.state == LiveEntry::State::Translating && x_limits.find(live.spec.format, live.spec.levels) == nullptr)
     live = {.state = LiveEntry::State::Other, .spec = {}, .words = live.words};
   return live;
 }
@@ -162,6 +158,7 @@ Status VtdUnit::make_pasid_tables(SourceId device, std::span<Quad> context) {
   const std::array<Quad, pieces_per_scalable_context> value{encode_scalable_context(made), Quad{}};
   entries.install(context, value);
   x_tables.table_of(device).known.insert(device.devfn());
+  x_rid_pasids.insert(x_rid_pasid);
   return {};
 }
 
@@ -174,7 +171,7 @@ Status VtdUnit::install(SourceId device, const EntrySpec& to) {
   if (ContextTables::is_present(entry)) return Code::Busy;
   // What hardware may remember of this entry is another translation, perhaps under an id that is somebody else's now.
   if (x_owes_forgetting) TRY(forget({}));
-  std::array<Quad, pieces_per_pasid_entry> value{encode(to)};
+  const EntryPieces value = encoding().encode(to);
   writer().install(entry, std::span<const Quad>(value).first(entry.size()));
   const Status visible = commit_writes();
   if (visible.ok()) return {};
@@ -194,19 +191,42 @@ Status VtdUnit::replace(SourceId device, const EntrySpec& from, const EntrySpec&
   return replace_checked(device, entry, from, to);
 }
 
-/// Pointer, width and id change in one store, so no cache entry ever pairs one table with the other's id. The id of the
-/// old table is flushed because it may leave the device; that of the new one because it may have been cached since the
+/// See replacement.hpp. The tag of the new table is flushed too, at the end: it may have been cached since the last
 /// store.
 Status VtdUnit::replace_checked(SourceId device, const TranslationEntry& entry, const EntrySpec& from,
                                 const EntrySpec& to) {
-  writer().replace(entry.pieces[0], encode(to));
-  Status forgotten = forget_entry(device, from.did, entry.rid_pasid);
-  if (forgotten.ok() && to.did != from.did) forgotten = forget_entry(device, to.did, entry.rid_pasid);
-  if (forgotten.ok()) return {};
-  writer().replace(entry.pieces[0], encode(from));
-  if (const Status back = forget_entry(device, to.did, entry.rid_pasid); !back.ok())
-    x_world->log(LogLevel::Error, line().text("a replacement was given up and the unit does not answer").view());
+  const bool needs_id = Replacement::needs_private_id(from, to);
+  DomainId private_id;
+  if (needs_id) {
+    TRY_ASSIGN(private_id, x_dids.allocate());
+  }
+  const Replacement change(encoding(), from, to, private_id);
+  u64 stored = 0;
+  Status forgotten;
+  for (const Replacement::Step& step : change.steps()) {
+    writer().replace(entry.pieces[step.piece], step.value);
+    ++stored;
+    forgotten = forget_entry(device, step.before, entry.rid_pasid);
+    if (!forgotten.ok()) break;
+  }
+  if (forgotten.ok() && to.tag() != from.tag()) forgotten = forget_entry(device, to.tag(), entry.rid_pasid);
+  const bool is_clean = forgotten.ok() || take_back(device, entry, change.steps().first(stored));
+  // What hardware may still have under it would be the next owner's: then it stays taken.
+  if (needs_id && is_clean) x_dids.release(private_id);
   return forgotten;
+}
+
+/// The same way back. False: the entry is as it was, but hardware may remember what stood there meanwhile.
+bool VtdUnit::take_back(SourceId device, const TranslationEntry& entry, std::span<const Replacement::Step> done) {
+  Status forgotten;
+  for (u64 i = done.size(); i-- != 0;) {
+    writer().replace(entry.pieces[done[i].piece], done[i].undo);
+    const Status one = forget_entry(device, done[i].after, entry.rid_pasid);
+    if (forgotten.ok()) forgotten = one;
+  }
+  if (!forgotten.ok())
+    x_world->log(LogLevel::Error, line().text("a replacement was given up and the unit does not answer").view());
+  return forgotten.ok();
 }
 
 Status VtdUnit::block(SourceId device) {
@@ -227,7 +247,7 @@ Status VtdUnit::block(SourceId device) {
   if (ContextTables::is_present(entry)) entries.clear_present(entry);
   // The id under which an unknown entry is cached is not known either.
   const bool by_id = live.state == LiveEntry::State::Translating && !at_context;
-  TRY(by_id ? forget_entry(device, live.spec.did, inner.rid_pasid) : forget_everything());
+  TRY(by_id ? forget_entry(device, live.spec.tag(), inner.rid_pasid) : forget_everything());
   entries.clear_rest(entry);
   return commit_writes();
 }

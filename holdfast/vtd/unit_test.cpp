@@ -56,8 +56,8 @@ TEST_P(UnitTest, SaysWhatItCanDo) {
   const iommu::UnitLimits& limits = unit().limits();
   EXPECT_EQ(limits.scalable, scalable());
   EXPECT_EQ(limits.iova_bits, 48);
-  EXPECT_EQ(limits.levels_mask, 0b11000);
-  EXPECT_EQ(limits.page_sizes, u64{1} << 12 | u64{1} << 21);
+  EXPECT_EQ(limits.tables[0].levels_mask, 0b11000);
+  EXPECT_EQ(limits.tables[0].page_sizes, u64{1} << 12 | u64{1} << 21);
   EXPECT_EQ(limits.domain_ids, 256u);
   EXPECT_TRUE(limits.coherent_tables);
   EXPECT_TRUE(unit().covers(device_a));
@@ -236,7 +236,7 @@ TEST_P(UnitTest, AnInvalidationThatFailedIsOwedToTheNextOne) {
   hardware().queue = FakeUnit::Queue::Silent;
   EXPECT_EQ(unit().replace(device_a, from, to).code(), Code::TimedOut);
   EXPECT_EQ(unit().read_entry(device_a).spec, from);
-  EXPECT_EQ(unit().invalidate_domain(to.did).code(), Code::TimedOut);
+  EXPECT_EQ(unit().invalidate_domain(to.tag()).code(), Code::TimedOut);
   wake(world);
   ASSERT_TRUE(unit().prepare(device_b).ok());
   const u64 entry = kernel->translation_entry(device_b, GetParam());
@@ -245,7 +245,7 @@ TEST_P(UnitTest, AnInvalidationThatFailedIsOwedToTheNextOne) {
   hardware().on_descriptor = nullptr;
   EXPECT_EQ(global_flushes(hardware()).size(), scalable() ? 3u : 2u);
   hardware().executed.clear();
-  EXPECT_TRUE(unit().invalidate_domain(to.did).ok());
+  EXPECT_TRUE(unit().invalidate_domain(to.tag()).ok());
   EXPECT_EQ(global_flushes(hardware()).size(), 0u) << "nothing is owed any more";
 }
 
@@ -322,7 +322,7 @@ TEST_P(UnitTest, InvalidatesOneAlignedBlockThatCoversTheRange) {
                           Case{0x11000, 0x2000, 0x10000, 2}, Case{0x1ff000, 0x2000, 0, 10}}) {
     pt::Gather gather = gather_of(one.start, one.size);
     hardware().executed.clear();
-    ASSERT_TRUE(unit().invalidate(DomainId(7), gather).ok());
+    ASSERT_TRUE(unit().invalidate({DomainId(7)}, gather).ok());
     forget(std::move(gather));
     const bool selective = one.mask <= 9;  // MAMV
     EXPECT_EQ(hardware().executed.at(0), (selective ? Quad{0x700f2, one.address | 0x40 | one.mask} : Quad{0x700e2, 0}));
@@ -332,9 +332,9 @@ TEST_P(UnitTest, InvalidatesOneAlignedBlockThatCoversTheRange) {
 
 TEST_P(UnitTest, NothingChangedNeedsNoInvalidation) {
   const pt::Gather nothing;
-  EXPECT_TRUE(unit().invalidate(DomainId(7), nothing).ok());
+  EXPECT_TRUE(unit().invalidate({DomainId(7)}, nothing).ok());
   EXPECT_TRUE(hardware().executed.empty());
-  EXPECT_TRUE(unit().invalidate_domain(DomainId(7)).ok());
+  EXPECT_TRUE(unit().invalidate_domain({DomainId(7)}).ok());
   EXPECT_EQ(hardware().executed.at(0), (Quad{0x700e2, 0}));
 }
 

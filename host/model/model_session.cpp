@@ -46,7 +46,8 @@ std::string Generation::text() const {
     case sim::Outcome::Kind::Jumped: text += "jumped"; break;
     case sim::Outcome::Kind::Stopped: text += "stopped"; break;
     case sim::Outcome::Kind::Panicked:
-      text += "panic: " + outcome.panic_what + " (" + outcome.panic_file + ":" + std::to_string(outcome.panic_line) + ")";
+      text +=
+          "panic: " + outcome.panic_what + " (" + outcome.panic_file + ":" + std::to_string(outcome.panic_line) + ")";
       break;
   }
   return text + "\n" + log;

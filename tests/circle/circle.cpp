@@ -30,6 +30,8 @@ sim::MachineConfig machine_config(const Scene& scene) {
   config.ram_bytes = scene.ram_bytes;
   config.units = 2;
   config.caches = scene.caches;
+  config.stages = scene.stages;
+  config.deepest_levels = scene.levels;
   config.count_stale_uses = scene.stale == StaleUses::Counted;
   config.devices.resize(preserved_devices + 1);
   config.devices[0].device = 3;
@@ -40,7 +42,8 @@ sim::MachineConfig machine_config(const Scene& scene) {
 }
 
 std::string command_line(const Scene& scene) {
-  return "mode=" + scene.mode + " tables=" + scene.tables + " rid_pasid=" + std::to_string(scene.rid_pasid);
+  return "mode=" + scene.mode + " tables=" + scene.tables + " rid_pasid=" + std::to_string(scene.rid_pasid) +
+         (scene.stage.empty() ? "" : " stage=" + scene.stage);
 }
 
 vmm::Options vmm_options(const Scene& scene) {

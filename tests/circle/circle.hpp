@@ -18,6 +18,9 @@ enum class StaleUses : u8 { Counted, Ignored };
 struct Scene {
   std::string mode = "scalable";
   std::string tables = "arena";
+  std::string stage;  // of the command line; empty: not said
+  sim::Stages stages = sim::Stages::Second;
+  u8 levels = 4;
   u32 rid_pasid = 0;
   sim::CacheModel caches = sim::CacheModel::Hoarding;
   u64 ram_bytes = u64{32} << 20;

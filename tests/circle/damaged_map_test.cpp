@@ -1,5 +1,5 @@
-// The map of preserved memory is damaged: what is preserved is not known any more, so nothing may translate when memory is
-// given out.
+// The map of preserved memory is damaged: what is preserved is not known any more, so nothing may translate when memory
+// is given out.
 #include <algorithm>
 #include <cstring>
 

@@ -77,7 +77,8 @@ TEST_P(Starved, EveryCallReportsItChangesNothingAndThenSucceeds) {
   expect_clean(circle);
 }
 
-INSTANTIATE_TEST_SUITE_P(Circle, Starved, testing::Values("arena", "page"), [](const auto& variant) { return variant.param; });
+INSTANTIATE_TEST_SUITE_P(Circle, Starved, testing::Values("arena", "page"),
+                         [](const auto& variant) { return variant.param; });
 
 }  // namespace
 }  // namespace circle

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "host/shared_memory.hpp"
+#include "metal/boot_page.hpp"
 #include "sim/guest_ram.hpp"
 
 namespace metal_test {
@@ -28,6 +29,11 @@ class GuestMemory final : public sim::PhysicalMemory {
     return PhysRange{PhysAddr(0), size_bytes()}.contains(address, size) ? bytes().data() + address.value : nullptr;
   }
 
+  /// The kernel that waits in its blackout waits no longer.
+  void end_hold() const {
+    auto* page = reinterpret_cast<metal::BootPage*>(bytes().data() + metal::boot_page_address.value);
+    __atomic_store_n(&page->holding, u32{0}, __ATOMIC_RELEASE);
+  }
   [[nodiscard]] PageDigests digest_pages() const;
   /// Everything, to a file where holes stay holes.
   void save(const std::string& path) const;

@@ -55,6 +55,7 @@ bool JumpWatch::look_inside(u64 jump, const Look& before, Look& held) {
   if (!x_machine.stop()) return false;
   const PageDigests second = memory.digest_pages();
   const bool ended_in_hold = read_boot_page(memory).holding == 1;
+  memory.end_hold();
   if (!x_machine.go_on()) return false;
   x_outcome.expect(fmt::format("jump {}: both looks inside the hold", jump), ended_in_hold,
                    ended_in_hold ? "yes" : "metal.hold_us is too short");

@@ -11,9 +11,9 @@ class JumpWatch {
   /// Both must outlive the watch.
   JumpWatch(Machine& machine, Outcome& outcome) : x_machine(machine), x_outcome(outcome) {}
 
-  /// Looks before jump @p jump (from 1), twice inside its blackout (the kernel must hold there, metal.hold_us), and
-  /// after it. To be called while the kernel before the jump serves its devices. False: the machine ended, or the hold
-  /// was missed, which is a failed check.
+  /// Looks before jump @p jump (from 1), twice inside its blackout (the kernel must hold there, metal.hold_us, and
+  /// is let go), and after it. To be called while the kernel before the jump serves its devices. False: the machine
+  /// ended, or the hold was missed, which is a failed check.
   bool watch(u64 jump);
 
   /// Looks at the fault register once more.

@@ -34,7 +34,6 @@ NetPlan short_plan(const std::string& mode) {
   plan.frames = 8'000;  // a third of them is left to come at the second jump
   plan.jumps = 2;
   plan.settle_ms = 0;
-  plan.hold_us = 100'000;
   return plan;
 }
 

@@ -28,7 +28,14 @@ std::string table_of(const std::vector<Outcome>& outcomes) {
                     outcome.checks().size(), outcome.seconds(), outcome.figures());
     text += outcome.failures();
   }
-  for (const Outcome& outcome : outcomes) text += outcome.at_end();
+  std::vector<std::string> told;
+  for (const Outcome& outcome : outcomes) {
+    for (const std::string& lines : outcome.at_end()) {
+      if (std::ranges::find(told, lines) != told.end()) continue;
+      told.push_back(lines);
+      text += lines;
+    }
+  }
   return text;
 }
 

@@ -43,15 +43,15 @@ class Outcome {
   }
   /// A figure for the last column of the table.
   void tell(std::string figure) { x_figures.push_back(std::move(figure)); }
-  /// Lines for the end of the report, such as a table of phases.
-  void tell_at_end(std::string lines) { x_at_end += lines; }
+  /// Lines for the end of the report, such as a table of phases. The same lines are printed once.
+  void tell_at_end(std::string lines) { x_at_end.push_back(std::move(lines)); }
   void set_seconds(double seconds) { x_seconds = seconds; }
 
   [[nodiscard]] const std::string& name() const { return x_name; }
   [[nodiscard]] const std::filesystem::path& folder() const { return x_folder; }
   [[nodiscard]] const std::vector<Check>& checks() const { return x_checks; }
   [[nodiscard]] double seconds() const { return x_seconds; }
-  [[nodiscard]] const std::string& at_end() const { return x_at_end; }
+  [[nodiscard]] const std::vector<std::string>& at_end() const { return x_at_end; }
   [[nodiscard]] std::string figures() const;
   /// A run without a single check proves nothing.
   [[nodiscard]] bool passed() const;
@@ -63,7 +63,7 @@ class Outcome {
   std::filesystem::path x_folder;
   std::vector<Check> x_checks;
   std::vector<std::string> x_figures;
-  std::string x_at_end;
+  std::vector<std::string> x_at_end;
   double x_seconds = 0;
 };
 

@@ -57,8 +57,8 @@ struct NetPlan {
   u64 rate = 5'000;
   u64 jumps = 3;
   u64 settle_ms = 500;
-  u64 hold_us = 200'000;
-  u64 replacements = 0;  // of every table, in each generation that has one
+  u64 hold_us = 5'000'000;  // ended by the watch
+  u64 replacements = 0;     // of every table, in each generation that has one
   std::chrono::seconds time_limit{90};
 };
 [[nodiscard]] Outcome run_net(const Bench& bench, const NetPlan& plan);

@@ -144,6 +144,9 @@ TEST(Outcome, PassesOnlyWhenSomethingWasCheckedAndNothingFailed) {
   EXPECT_NE(table.find("page 0x1000 changed"), std::string::npos);
   EXPECT_NE(table.find("/logs/net"), std::string::npos);
   EXPECT_EQ(table.find("frames: 5"), std::string::npos);
+  outcome.tell_at_end("said once");
+  const std::string twice = table_of({outcome, outcome});
+  EXPECT_EQ(twice.find("said once"), twice.rfind("said once"));
 }
 
 // An ELF64 program of one segment, with the note behind a text that only looks like it.

@@ -2,9 +2,10 @@
 //
 // Register offsets, entry layouts and the protocol are typed here from the manual (VT-d 4.1, chapters 9 and 11), not
 // taken from the driver: what the driver would get wrong must not go unseen.
+#include "tests/referee/machine_vtd.hpp"
+
 #include "sim/walk/vtd_second_stage.hpp"
 #include "sim/walk/x86_first_stage.hpp"
-#include "tests/referee/machine.hpp"
 
 namespace referee {
 namespace {
@@ -22,69 +23,57 @@ constexpr u32 set_root = u32{1} << 30;
 constexpr u32 enable = u32{1} << 31;
 constexpr u64 top_bit = u64{1} << 63;
 constexpr u64 domain_id = 7;
-constexpr u64 rid_pasid = 0x41;  // second entry of the directory, second of its table
 
-std::vector<std::string> pc_with(const char* iommu) {
-  return {"-M", pc_machine, "-device", iommu, "-device", edu_option};
+}  // namespace
+
+VtdMachine::VtdMachine(const qemu::Binary& binary, const char* iommu)
+    : Machine(binary, SharedRam(PhysAddr(0)), {"-M", pc_machine, "-device", iommu, "-device", edu_option},
+              halting_firmware()) {
+  PortConfig config(qtest(), Edu::device);
+  find_edu(config, pc_edu_bar);
 }
 
-class VtdMachine : public Machine {
- public:
-  VtdMachine(const qemu::Binary& binary, const char* iommu)
-      : Machine(binary, SharedRam(PhysAddr(0)), pc_with(iommu), halting_firmware()) {
-    PortConfig config(qtest(), Edu::device);
-    find_edu(config, pc_edu_bar);
-  }
+void VtdMachine::invalidate() {
+  qtest().write_q(ccmd, top_bit | u64{1} << 61);
+  while ((qtest().read_q(ccmd) & top_bit) != 0) continue;
+  qtest().write_q(iotlb, top_bit | u64{1} << 60);
+  while ((qtest().read_q(iotlb) & top_bit) != 0) continue;
+}
 
-  void invalidate() override {
-    qtest().write_q(ccmd, top_bit | u64{1} << 61);
-    while ((qtest().read_q(ccmd) & top_bit) != 0) continue;
-    qtest().write_q(iotlb, top_bit | u64{1} << 60);
-    while ((qtest().read_q(iotlb) & top_bit) != 0) continue;
-  }
+std::optional<Record> VtdMachine::take_fault() {
+  const u32 status = qtest().read_l(fsts);
+  if ((status & 2) == 0) return std::nullopt;
+  const u64 lo = qtest().read_q(fault_lo);
+  const u64 hi = qtest().read_q(fault_hi);
+  qtest().write_q(fault_hi, top_bit);
+  qtest().write_l(fsts, 1);  // overflow
+  return Record{static_cast<u32>(hi >> 32 & 0xff), lo & ~u64{0xfff},
+                (hi >> 62 & 1) != 0 ? Access::Read : Access::Write};
+}
 
-  std::optional<Record> take_fault() override {
-    const u32 status = qtest().read_l(fsts);
-    if ((status & 2) == 0) return std::nullopt;
-    const u64 lo = qtest().read_q(fault_lo);
-    const u64 hi = qtest().read_q(fault_hi);
-    qtest().write_q(fault_hi, top_bit);
-    qtest().write_l(fsts, 1);  // overflow
-    return Record{static_cast<u32>(hi >> 32 & 0xff), lo & ~u64{0xfff},
-                  (hi >> 62 & 1) != 0 ? Access::Read : Access::Write};
-  }
+void VtdMachine::prepare_scalable() {
+  const PhysAddr context = context_table() + 32 * Edu::requester_id;
+  ram().store(root_table(), context_table().value | 1);
+  ram().store(context, pasid_directory().value | 1);
+  ram().store(context + 8, rid_pasid);
+  ram().store(pasid_directory() + 8 * (rid_pasid >> 6), pasid_table().value | 1);
+  switch_on(scalable);
+}
 
-  // Interrupt messages pass by the tables.
-  [[nodiscard]] bool is_translated(u64 iova) const override { return iova >> 20 != 0xfee; }
+void VtdMachine::set_root_pointer(u64 value) {
+  qtest().write_q(rtaddr, value);
+  qtest().write_l(gcmd, (qtest().read_l(gsts) & 0x96ff'ffff) | set_root);
+  while ((qtest().read_l(gsts) & set_root) == 0) continue;
+}
 
- protected:
-  [[nodiscard]] PhysAddr root_table() const { return ram().structures(); }
-  [[nodiscard]] PhysAddr context_table() const { return ram().structures() + 0x1000; }
-  [[nodiscard]] PhysAddr pasid_directory() const { return ram().structures() + 0x2000; }
-  [[nodiscard]] PhysAddr pasid_table() const { return ram().structures() + 0x3000; }
+void VtdMachine::switch_on(u64 mode) {
+  set_root_pointer(root_table().value | mode);
+  invalidate();
+  qtest().write_l(gcmd, (qtest().read_l(gsts) & 0x96ff'ffff) | enable);
+  while ((qtest().read_l(gsts) & enable) == 0) continue;
+}
 
-  [[nodiscard]] PhysAddr pasid_entry() const { return pasid_table() + 64 * (rid_pasid & 0x3f); }
-
-  /// Everything down to the PASID table; switches translation on.
-  void prepare_scalable() {
-    const PhysAddr context = context_table() + 32 * Edu::requester_id;
-    ram().store(root_table(), context_table().value | 1);
-    ram().store(context, pasid_directory().value | 1);
-    ram().store(context + 8, rid_pasid);
-    ram().store(pasid_directory() + 8 * (rid_pasid >> 6), pasid_table().value | 1);
-    switch_on(u64{1} << 10);
-  }
-
-  /// Root and context tables are ready: translation begins.
-  void switch_on(u64 mode) {
-    qtest().write_q(rtaddr, root_table().value | mode);
-    qtest().write_l(gcmd, set_root);
-    while ((qtest().read_l(gsts) & set_root) == 0) continue;
-    invalidate();
-    qtest().write_l(gcmd, (qtest().read_l(gsts) & 0x96ff'ffff) | enable);
-    while ((qtest().read_l(gsts) & enable) == 0) continue;
-  }
-};
+namespace {
 
 // QEMU numbers second-stage faults as legacy mode does in scalable mode too.
 u32 second_stage_code(Fault fault, Access access) {
@@ -137,7 +126,7 @@ class LegacyMachine final : public SecondStageMachine {
  public:
   explicit LegacyMachine(const qemu::Binary& binary) : SecondStageMachine(binary, "intel-iommu,aw-bits=48") {
     ram().store(root_table(), context_table().value | 1);
-    switch_on(0);
+    switch_on(legacy);
   }
   void attach(const Root& root) override {
     const PhysAddr entry = context_table() + 16 * Edu::requester_id;

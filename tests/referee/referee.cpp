@@ -1,12 +1,14 @@
-// The long table referee: random domains on every machine, in turn, for as long as asked.
+// The long table referee: random domains on every machine, and random entries on those of VT-d, in turn, for as long as
+// asked.
 //
 //   referee [--seconds N] [--domains N] [--seed N] [--machine NAME]...
 //   referee --malformed [--machine NAME]...
+//   referee --entries [--machine NAME]...
 //
-// stdout: a table, one line per machine; with --malformed what each reader makes of each malformed table. stderr:
-// disagreements as they are found, each with the seed that finds it again
-// (--seed N --domains 1 --machine NAME). Exit codes: 0 all agree, 1 a disagreement, 2 usage, 3 no QEMU at all, 70 a
-// machine failed.
+// stdout: a table, one line per machine and kind; with --malformed what each reader makes of each malformed table, with
+// --entries what QEMU's unit and the modelled one make of each malformed entry. stderr: disagreements as they are
+// found, each with the seed that finds it again (--seed N --domains 1 --machine NAME). Exit codes: 0 all agree, 1 a
+// disagreement, 2 usage, 3 no QEMU at all, 70 a machine failed.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -15,6 +17,7 @@
 
 #include "host/run_error.hpp"
 #include "tests/referee/malformed.hpp"
+#include "tests/referee/random_entries.hpp"
 
 namespace referee {
 namespace {
@@ -29,15 +32,28 @@ struct Options {
   u64 seed = 0;
   std::vector<std::string> machines;
   bool malformed = false;
+  bool entries = false;
 };
 
+/// One line of the table, with a machine of its own.
 struct Contest {
   const MachineKind* kind = nullptr;
   std::unique_ptr<Machine> machine;
   std::unique_ptr<TableMemory> memory;
+  std::unique_ptr<EntryReferee> entries;  // nothing: domains
   Score score;
   Clock::duration spent{};
+
+  [[nodiscard]] std::string name() const { return kind->name + std::string(entries ? ", entries" : ""); }
 };
+
+Contest start_contest(const MachineKind& kind, const qemu::Binary& binary) {
+  Contest contest;
+  contest.kind = &kind;
+  contest.machine = kind.start(binary);
+  contest.memory = std::make_unique<TableMemory>(contest.machine->ram());
+  return contest;
+}
 
 std::vector<Contest> start_machines(const Options& options) {
   std::vector<Contest> contests;
@@ -48,18 +64,21 @@ std::vector<Contest> start_machines(const Options& options) {
       fmt::print(stderr, "skipped: {}: QEMU {} is not there\n", kind.name, static_cast<unsigned>(kind.release));
       continue;
     }
-    Contest contest{.kind = &kind, .machine = kind.start(*binary), .memory = nullptr, .score = {}};
-    contest.memory = std::make_unique<TableMemory>(contest.machine->ram());
+    if (!options.entries) contests.push_back(start_contest(kind, *binary));
+    const auto mode = entry_mode(kind);
+    if (!mode || options.malformed) continue;
+    Contest contest = start_contest(kind, *binary);
+    contest.entries = std::make_unique<EntryReferee>(dynamic_cast<VtdMachine&>(*contest.machine), *mode);
     contests.push_back(std::move(contest));
   }
   return contests;
 }
 
 Score referee_one(Contest& contest, u64 seed) try {
+  if (contest.entries) return referee_entries(*contest.entries, contest.kind->release, *contest.memory, seed);
   return referee_domain(*contest.machine, *contest.memory, seed);
 } catch (const host::RunError&) {
-  fmt::print(stderr, "{}, seed {}: the machine failed; its log:\n{}\n", contest.kind->name, seed,
-             contest.machine->log());
+  fmt::print(stderr, "{}, seed {}: the machine failed; its log:\n{}\n", contest.name(), seed, contest.machine->log());
   throw;
 }
 
@@ -67,7 +86,7 @@ void take_turn(Contest& contest, u64 first_seed, u64 domains) {
   const auto start = Clock::now();
   for (u64 seed = first_seed; seed < first_seed + domains; ++seed) {
     const Score score = referee_one(contest, seed);
-    for (const std::string& text : score.disagreements) fmt::print(stderr, "{}: {}\n", contest.kind->name, text);
+    for (const std::string& text : score.disagreements) fmt::print(stderr, "{}: {}\n", contest.name(), text);
     contest.score += score;
   }
   contest.spent += Clock::now() - start;
@@ -90,7 +109,7 @@ u64 print_table(const std::vector<Contest>& contests) {
   for (const Contest& contest : contests) {
     const Score& score = contest.score;
     const double seconds = std::chrono::duration<double>(contest.spent).count();
-    fmt::print(fmt::runtime(row), contest.kind->name, score.domains, score.dmas, score.refused, score.agreed,
+    fmt::print(fmt::runtime(row), contest.name(), score.domains, score.dmas, score.refused, score.agreed,
                score.disagreed, static_cast<u64>(seconds > 0 ? static_cast<double>(score.dmas) / seconds : 0));
     disagreed += score.disagreed;
   }
@@ -113,6 +132,22 @@ bool print_malformed(Contest& contest) {
   return as_listed;
 }
 
+bool print_entries(Contest& contest) {
+  bool as_listed = true;
+  for (const EntryRow& row : entry_rows()) {
+    const Verdict list = listed(row, contest.entries->mode());
+    if (list == absent) continue;
+    const RowAnswers answers = judge_row(*contest.entries, contest.kind->release, row);
+    const EntryDifference* by = answers.expected.by;
+    fmt::print("{}: {}: modelled unit {}, QEMU {}{}{}\n", contest.kind->name, row.name, verdict_text(answers.unit),
+               verdict_text(answers.qemu), by != nullptr ? "; " : "", by != nullptr ? by->why : "");
+    if (answers.unit == list && is_as_expected(answers.qemu, answers.expected.verdict)) continue;
+    as_listed = false;
+    fmt::print("  listed: modelled unit {}, QEMU {}\n", verdict_text(list), verdict_text(answers.expected.verdict));
+  }
+  return as_listed;
+}
+
 int run(const Options& options) {
   std::vector<Contest> contests = start_machines(options);
   if (contests.empty()) {
@@ -120,9 +155,10 @@ int run(const Options& options) {
                "no machine to referee on: no such machine, or no QEMU (Debian: qemu-system-x86, -arm, -misc)\n");
     return 3;
   }
-  if (options.malformed) {
+  if (options.malformed || options.entries) {
     bool as_listed = true;
-    for (Contest& contest : contests) as_listed = print_malformed(contest) && as_listed;
+    for (Contest& contest : contests)
+      as_listed = (options.entries ? print_entries(contest) : print_malformed(contest)) && as_listed;
     return as_listed ? 0 : 1;
   }
   fmt::print(stderr, "seeds from {}\n", options.seed);
@@ -142,6 +178,9 @@ int main(int argc, char** argv) {
   app.add_option("--seed", options.seed, "seed of the first domain; otherwise one is drawn");
   app.add_option("--machine", options.machines, "only this machine (may be given again)");
   app.add_flag("--malformed", options.malformed, "malformed tables instead: what QEMU, walker and verifier answer");
+  app.add_flag("--entries", options.entries,
+               "malformed root, context and PASID entries instead: what QEMU and the modelled unit answer")
+      ->excludes("--malformed");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

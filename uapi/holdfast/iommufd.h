@@ -5,8 +5,8 @@
  * is written from the facts, and holds only the calls that Holdfast serves. Our own additions stand at the end, apart.
  *
  * Every call takes a pointer to its struct. The first member, size, is the size the caller was compiled with: a shorter
- * struct is extended with zeroes, a longer one is accepted when its tail is zero (E2BIG otherwise). Plain C, no includes
- * but <stdint.h>.
+ * struct is extended with zeroes, a longer one is accepted when its tail is zero (E2BIG otherwise). Plain C, no
+ * includes but <stdint.h>.
  */
 #ifndef HOLDFAST_UAPI_IOMMUFD_H
 #define HOLDFAST_UAPI_IOMMUFD_H
@@ -78,15 +78,9 @@ struct iommu_ioas_unmap {
   uint64_t length;
 };
 
-enum iommufd_option {
-  IOMMU_OPTION_RLIMIT_MODE = 0,
-  IOMMU_OPTION_HUGE_PAGES = 1
-};
+enum iommufd_option { IOMMU_OPTION_RLIMIT_MODE = 0, IOMMU_OPTION_HUGE_PAGES = 1 };
 
-enum iommufd_option_ops {
-  IOMMU_OPTION_OP_SET = 0,
-  IOMMU_OPTION_OP_GET = 1
-};
+enum iommufd_option_ops { IOMMU_OPTION_OP_SET = 0, IOMMU_OPTION_OP_GET = 1 };
 
 struct iommu_option {
   uint32_t size;
@@ -104,9 +98,7 @@ enum iommufd_hwpt_alloc_flags {
   IOMMU_HWPT_ALLOC_PASID = 1 << 3
 };
 
-enum iommu_hwpt_data_type {
-  IOMMU_HWPT_DATA_NONE = 0
-};
+enum iommu_hwpt_data_type { IOMMU_HWPT_DATA_NONE = 0 };
 
 /* A page table for dev_id, filled with everything that the IOAS pt_id maps. */
 struct iommu_hwpt_alloc {
@@ -129,9 +121,7 @@ enum iommu_hw_info_type {
   IOMMU_HW_INFO_TYPE_INTEL_VTD = 1
 };
 
-enum iommufd_hw_info_flags {
-  IOMMU_HW_INFO_FLAG_INPUT_TYPE = 1 << 0
-};
+enum iommufd_hw_info_flags { IOMMU_HW_INFO_FLAG_INPUT_TYPE = 1 << 0 };
 
 enum iommufd_hw_capabilities {
   IOMMU_HW_CAP_DIRTY_TRACKING = 1 << 0,

@@ -1,9 +1,9 @@
 /*
  * /dev/liveupdate and its session files, as user space sees them. Plain C.
  *
- * Names, numbers and layouts are Linux's, written from the facts; LIVEUPDATE_IOCTL_DROP_SESSION is ours. Every structure
- * begins with its size: shorter than known is refused (EINVAL), longer is accepted when the rest is zero (else E2BIG).
- * An ioctl answers 0 or a negative errno.
+ * Names, numbers and layouts are Linux's, written from the facts; LIVEUPDATE_IOCTL_DROP_SESSION is ours. Every
+ * structure begins with its size: shorter than known is refused (EINVAL), longer is accepted when the rest is zero
+ * (else E2BIG). An ioctl answers 0 or a negative errno.
  */
 #ifndef HOLDFAST_UAPI_LIVEUPDATE_H
 #define HOLDFAST_UAPI_LIVEUPDATE_H

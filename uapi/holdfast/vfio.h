@@ -60,9 +60,7 @@ enum {
   VFIO_PCI_NUM_REGIONS = 9
 };
 
-enum {
-  VFIO_PCI_NUM_IRQS = 5
-};
+enum { VFIO_PCI_NUM_IRQS = 5 };
 
 #define VFIO_PCI_OFFSET_SHIFT 40
 #define VFIO_PCI_INDEX_TO_OFFSET(index) ((uint64_t)(index) << VFIO_PCI_OFFSET_SHIFT)

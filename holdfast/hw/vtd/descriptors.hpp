@@ -67,6 +67,22 @@ using IotlbDescriptor = Bits<128, iotlb_descriptor::Addr, Reserved<75, 71>, iotl
                              iotlb_descriptor::Dw, iotlb_descriptor::G, iotlb_descriptor::Type>;
 enum class IotlbGranularity : u8 { Global = 1, Domain = 2, Page = 3 };
 
+/// 6.5.2.4 PASID-based IOTLB Invalidate: first-stage (and nested) translations of one PASID in one domain.
+namespace pasid_iotlb_descriptor {
+using Addr = Field<127, 76>;
+using Ih = Bit<70>;
+using Am = Field<69, 64>;
+using Pasid = Field<51, 32>;
+using Did = Field<31, 16>;
+using G = Field<5, 4>;
+using Type = Field<3, 0>;
+}  // namespace pasid_iotlb_descriptor
+using PasidIotlbDescriptor =
+    Bits<128, pasid_iotlb_descriptor::Addr, Reserved<75, 71>, pasid_iotlb_descriptor::Ih, pasid_iotlb_descriptor::Am,
+         Reserved<63, 52>, pasid_iotlb_descriptor::Pasid, pasid_iotlb_descriptor::Did, Reserved<15, 6>,
+         pasid_iotlb_descriptor::G, pasid_iotlb_descriptor::Type>;
+enum class PasidIotlbGranularity : u8 { AllInPasid = 2, Page = 3 };
+
 /// 6.5.2.5 Device-TLB Invalidate.
 namespace device_tlb_descriptor {
 using Addr = Field<127, 76>;

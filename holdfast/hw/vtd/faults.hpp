@@ -31,11 +31,11 @@ enum class FaultReason : u8 {
   // Legacy mode.
   RootNotPresent = 0x01,
   ContextNotPresent = 0x02,
-  ContextInvalid = 0x03,      // TT or AW that the unit does not support
+  ContextInvalid = 0x03,      // TT or AW that the unit does not support, or the top table could not be read
   AddressBeyondWidth = 0x04,  // beyond the width of the entry, or MGAW
   WriteNotPermitted = 0x05,
   ReadNotPermitted = 0x06,
-  PagingEntryAccess = 0x07,  // a paging entry could not be read
+  PagingEntryAccess = 0x07,  // a paging entry below the top table could not be read
   RootTableAccess = 0x08,
   ContextTableAccess = 0x09,
   RootReserved = 0x0a,
@@ -69,11 +69,13 @@ enum class FaultReason : u8 {
   FirstStageAccess = 0x70,
   FirstStageNotPresent = 0x71,
   FirstStageReserved = 0x72,
+  FirstStagePointerInvalid = 0x73,
   SecondStageAccess = 0x78,
   SecondStagePermissionNested = 0x79,  // read or write permission of a second-stage entry on a nested walk
   SecondStageReserved = 0x7a,
-  SecondStagePointerInvalid = 0x7b,
+  SecondStagePointerInvalid = 0x7b,  // the top table could not be read
   ScalableNotCanonical = 0x80,
+  FirstStageNotUser = 0x81,       // a request without privilege, to a page of privileged ones
   ScalableBeyondWidth = 0x83,     // beyond the width of the entry, or MGAW
   SecondStageBeyondWidth = 0x84,  // an address that a first stage put out, nested
   ScalableWriteNotPermitted = 0x85,

@@ -46,7 +46,8 @@ TEST(VtdRegisters, HoldTheirFieldsWhereTheManualPutsThem) {
   EXPECT_EQ(Gsts(0x84000000u).get<gsts::Tes>() + Gsts(0x84000000u).get<gsts::Qies>(), 2u);
   EXPECT_EQ(Rtaddr().with<rtaddr::Rta>(0x12345).with<rtaddr::Ttm>(1).raw(), 0x12345400u);
   EXPECT_EQ(Ccmd().with<ccmd::Icc>(1).with<ccmd::Cirg>(1).raw(), 0xa000000000000000u);
-  EXPECT_EQ(IotlbInvalidate().with<iotlb::Ivt>(1).with<iotlb::Iirg>(2).with<iotlb::Did>(0x77).raw(), 0xa000007700000000u);
+  EXPECT_EQ(IotlbInvalidate().with<iotlb::Ivt>(1).with<iotlb::Iirg>(2).with<iotlb::Did>(0x77).raw(),
+            0xa000007700000000u);
   EXPECT_EQ(Iqa().with<iqa::Iqa>(0x800).with<iqa::Dw>(1).with<iqa::Qs>(1).raw(), 0x800801u);
   EXPECT_EQ(Iqt().with<iqt::Qt>(2).raw(), 0x20u);
   EXPECT_EQ(Fsts(0x0312u).get<fsts::Fri>(), 3u);
@@ -146,6 +147,18 @@ TEST(VtdDescriptors, StandAsTheManualPrintsThem) {
                          .with<pasid_cache_descriptor::G>(1)
                          .with<pasid_cache_descriptor::Type>(7);
   EXPECT_EQ(pasid.words()[0], 0x0000004100050017u);
+  const auto pasid_iotlb = PasidIotlbDescriptor()
+                               .with<pasid_iotlb_descriptor::Addr>(0x40)
+                               .with<pasid_iotlb_descriptor::Ih>(1)
+                               .with<pasid_iotlb_descriptor::Am>(9)
+                               .with<pasid_iotlb_descriptor::Pasid>(0x41)
+                               .with<pasid_iotlb_descriptor::Did>(5)
+                               .with<pasid_iotlb_descriptor::G>(3)
+                               .with<pasid_iotlb_descriptor::Type>(6);
+  EXPECT_EQ(pasid_iotlb.words()[0], 0x0000004100050036u);
+  EXPECT_EQ(pasid_iotlb.words()[1], 0x40049u);
+  EXPECT_EQ(PasidIotlbDescriptor::reserved_bits(0), 0xfff000000000ffc0u);
+  EXPECT_EQ(PasidIotlbDescriptor::reserved_bits(1), 0xf80u);
 }
 
 TEST(VtdFaults, RecordFields) {

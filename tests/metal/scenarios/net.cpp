@@ -61,6 +61,8 @@ Outcome run_net(const Bench& bench, const NetPlan& plan) {
   setup.vmm_words = fmt::format("net updates={} frames={} settle_ms={}", plan.jumps, plan.frames, plan.settle_ms);
   if (plan.replacements != 0) setup.vmm_words += fmt::format(" replace={}", plan.replacements);
   setup.devices = network_card(feeder.card_end());
+  setup.next =
+      plan.mode == std::string_view("legacy") ? NextImage::Module : NextImage::FwCfg;  // both, over three jumps
   setup.inherited = {feeder.card_end()};
   setup.time_limit = plan.time_limit;
   Machine machine(bench.binary, setup);

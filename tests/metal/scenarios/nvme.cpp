@@ -66,7 +66,7 @@ Outcome run_nvme(const Bench& bench) {
   MachineSetup setup = setup_of(bench, name);
   const std::filesystem::path disk = setup.folder.string() + ".disk";
   create_disk(disk);
-  setup.kernel_words = "mode=scalable metal.hold_us=60000";
+  setup.kernel_words = "mode=scalable metal.hold_us=500000";
   setup.vmm_words = "nvme updates=2 frames=2000";
   setup.devices = nvme_disk(disk);
   Machine machine(bench.binary, setup);

@@ -28,7 +28,7 @@ const std::vector<Refusal>& refusals() {
          setup.next_image = changed_image(setup);
          copy_cut_off(bench.image, setup.next_image);
        }},
-      {"next image is text", Status::UpdateRefused, "it is not a position-independent x86-64 ELF program",
+      {"next image is text", Status::UpdateRefused, "it is not a whole, position-independent x86-64 ELF program",
        [](const Bench&, MachineSetup& setup) {
          setup.next_image = changed_image(setup);
          write_text_in_place_of_image(setup.next_image);
@@ -40,7 +40,7 @@ const std::vector<Refusal>& refusals() {
        }},
       {"no VT-d", Status::BootFailed, "there is no IOMMU, or it is off",
        [](const Bench&, MachineSetup& setup) { setup.iommu.clear(); }},
-      {"39 address bits", Status::ScenarioFailed, "failed workload=hda step=IOMMU_HWPT_ALLOC errno=98",
+      {"39 address bits", Status::ScenarioFailed, "needs_48_address_bits",
        [](const Bench&, MachineSetup& setup) { setup.iommu = "intel-iommu,aw-bits=39,x-scalable-mode=on"; }},
   };
   return all;
