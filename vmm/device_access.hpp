@@ -43,6 +43,7 @@ class DeviceFile {
                     sizeof command, "write of the command register");
   }
 
+  [[nodiscard]] u64 now_ns() const { return x_calls->system().now_ns(); }
   /// Waits until @p condition() answers true; it may fail through Calls.
   template <class Condition>
   bool wait(u64 patience_ns, const char* step, Condition&& condition) const {

@@ -43,6 +43,10 @@ constexpr u64 piece_bytes = sizeof(Piece);
 static_assert(Hda::period_bytes % piece_bytes == 0);
 /// So many whole rounds belong to each generation at least.
 constexpr u64 rounds_per_generation = 1;
+/// So long between two looks, and the device may overtake a mark that is being written.
+constexpr u64 longest_look_away_ns = Hda::buffer_bytes * 1'000'000'000 / Hda::bytes_per_second / 3;
+/// After such a gap: so many periods stay between the device and the first mark.
+constexpr u64 distance = Hda::periods / 2;
 
 }  // namespace
 
@@ -58,7 +62,10 @@ Hda HdaWorkload::driver() const { return {x_resources.device, x_resources.contro
 bool HdaWorkload::start() {
   for (u64 period = 0; period < Hda::periods; ++period)
     if (!mark_period(period)) return false;
-  return driver().start(x_state.first_output);
+  if (!driver().start(x_state.first_output)) return false;
+  x_looked = true;
+  x_looked_at_ns = x_resources.device.now_ns();
+  return true;
 }
 
 bool HdaWorkload::count_landed(u64& count) {
@@ -69,6 +76,10 @@ bool HdaWorkload::count_landed(u64& count) {
 }
 
 bool HdaWorkload::poll() {
+  const u64 now_ns = x_resources.device.now_ns();
+  const bool saw_all = x_looked && now_ns - x_looked_at_ns <= longest_look_away_ns;
+  x_looked = true;
+  x_looked_at_ns = now_ns;
   Hda::Positions now;
   if (!driver().read_positions(x_state.first_output, now)) return false;
   now.capture %= Hda::buffer_bytes;
@@ -76,11 +87,21 @@ bool HdaWorkload::poll() {
   x_state.captured += moved(x_state.last.capture, now.capture, Hda::buffer_bytes);
   x_state.played += moved(x_state.last.playback, now.playback, Hda::buffer_bytes);
   x_state.last = now;
-  while ((x_state.checked_periods + 1) * Hda::period_bytes <= x_state.captured) {
-    const u64 period = x_state.checked_periods % Hda::periods;
+  if (!saw_all) return mark_ahead();
+  while ((x_state.next_period + 1) * Hda::period_bytes <= x_state.captured) {
+    const u64 period = x_state.next_period % Hda::periods;
     if (!check_period(period) || !mark_period(period)) return false;
+    ++x_state.next_period;
     ++x_state.checked_periods;
   }
+  return true;
+}
+
+bool HdaWorkload::mark_ahead() {
+  const u64 current = x_state.captured / Hda::period_bytes;
+  x_state.next_period = current + distance;
+  for (u64 period = x_state.next_period; period < current + Hda::periods; ++period)
+    if (!mark_period(period % Hda::periods)) return false;
   return true;
 }
 
@@ -110,8 +131,8 @@ void HdaWorkload::describe(Line& line) const {
 bool HdaWorkload::valid_state() const {
   return Hda::valid(x_state.first_output) && x_state.last.capture < Hda::buffer_bytes &&
          x_state.last.playback < Hda::buffer_bytes && x_state.captured % Hda::buffer_bytes == x_state.last.capture &&
-         x_state.checked_periods == x_state.captured / Hda::period_bytes &&
-         x_state.checked_at_replace <= x_state.checked_periods;
+         x_state.next_period <= x_state.captured / Hda::period_bytes + Hda::periods &&
+         x_state.checked_periods <= x_state.next_period && x_state.checked_at_replace <= x_state.checked_periods;
 }
 
 }  // namespace vmm

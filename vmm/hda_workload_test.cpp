@@ -65,6 +65,25 @@ TEST_F(HdaStreams, CountWordsThatTheDeviceDidNotWrite) {
   EXPECT_NE(totals().find("stale=1024 "), std::string::npos) << totals();
 }
 
+/// The device has begun another round, which nobody can know, when the marks of the last one are written.
+TEST_F(HdaStreams, AreNotAccusedAfterAGapAndAreCheckedAgainAfterIt) {
+  ASSERT_TRUE(workload.start());
+  capture(Hda::period_bytes);
+  ASSERT_TRUE(workload.poll());
+  capture(Hda::buffer_bytes + 5 * Hda::period_bytes + 512);
+  system.clock_ns += 900'000'000;
+  ASSERT_TRUE(workload.poll());
+  for (u64 i = 0; i < 2 * Hda::periods; ++i) {
+    capture(Hda::period_bytes);
+    ASSERT_TRUE(workload.poll());
+  }
+  EXPECT_TRUE(workload.sound()) << totals();
+  EXPECT_GE(workload.done(), Hda::periods);
+  set_position(static_cast<u32>((position + 2 * Hda::period_bytes) % Hda::buffer_bytes));
+  ASSERT_TRUE(workload.poll());
+  EXPECT_FALSE(workload.sound()) << "what stands still is seen as before";
+}
+
 TEST_F(HdaStreams, SayHowFarTheyGotUnobserved) {
   ASSERT_TRUE(workload.start());
   capture(Hda::buffer_bytes - 100);
