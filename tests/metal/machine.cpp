@@ -70,7 +70,7 @@ std::vector<std::string> Machine::arguments(int qmp) const {
   if (x_setup.next == NextImage::FwCfg) add({"-fw_cfg", "name=opt/holdfast/next-image,file=" + next});
   const std::string separator = x_setup.vmm_words.empty() ? "" : " -- ";
   add({"-append", x_setup.kernel_words + separator + x_setup.vmm_words});
-  for (const char* event : traced_events) add({"-trace", event});
+  for (const char* name : event::all) add({"-trace", name});
   add({"-D", x_setup.folder / "trace.txt", "-msg", "timestamp=on"});
   line.insert(line.end(), x_setup.devices.begin(), x_setup.devices.end());
   return line;
@@ -144,7 +144,6 @@ std::string ending_text(const host::Ending& ending, bool was_late) {
     case Status::BootFailed: return status + " (the kernel did not boot)";
     case Status::ScenarioFailed: return status + " (the VMM failed)";
     case Status::UpdateRefused: return status + " (live update refused)";
-    case Status::ControlSeen: return status + " (the control was seen)";
     case Status::Done: return status + " (all done)";
   }
   return ending.number == 0 ? status + " (triple fault)" : status;

@@ -44,7 +44,6 @@ enum class Status : int {
   BootFailed = 5,
   ScenarioFailed = 7,
   UpdateRefused = 9,
-  ControlSeen = 11,
   Done = 33,
 };
 

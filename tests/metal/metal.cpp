@@ -32,6 +32,17 @@ std::vector<Scenario> chosen(const Options& options) {
   return some;
 }
 
+/// A machine that cannot be run costs its scenario, not the report.
+std::vector<Outcome> run_or_say_why(const Scenario& scenario, const Bench& bench) {
+  try {
+    return scenario.run(bench);
+  } catch (const host::RunError& error) {
+    Outcome outcome = outcome_of(bench, scenario.name);
+    outcome.expect("the machine runs", false, error.what());
+    return {outcome};
+  }
+}
+
 int run(const Options& options) {
   if (options.list) {
     for (const Scenario& scenario : scenarios()) fmt::print("{:<10} {}\n", scenario.name, scenario.about);
@@ -42,7 +53,7 @@ int run(const Options& options) {
   for (const Bench& bench : benches_of(options.benches)) {
     for (const Scenario& scenario : some) {
       fmt::print(stderr, "metal: {} on QEMU {}\n", scenario.name, bench.release);
-      for (Outcome& outcome : scenario.run(bench)) outcomes.push_back(std::move(outcome));
+      for (Outcome& outcome : run_or_say_why(scenario, bench)) outcomes.push_back(std::move(outcome));
     }
   }
   fmt::print("{}", table_of(outcomes));

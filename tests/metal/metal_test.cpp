@@ -38,14 +38,14 @@ NetPlan short_plan(const std::string& mode) {
 }
 
 TEST_F(BareMetal, NetworkLosesNothingInLegacyMode) {
-  RecordProperty("acceptance", "IV17 X7 T3 T4 T8");
+  RecordProperty("acceptance", "X7 T4");
   expect_passed(run_net(bench, short_plan("legacy")));
 }
 
 TEST_F(BareMetal, NetworkLosesNothingInScalableMode) {
-  RecordProperty("acceptance", "IV17 X7 R9 T3 T4 T8");
+  RecordProperty("acceptance", "X7 R9 T4");
   NetPlan plan = short_plan("scalable");
-  plan.replacements = 20;
+  plan.replacements = 1'000;
   expect_passed(run_net(bench, plan));
 }
 
@@ -53,6 +53,9 @@ TEST_F(BareMetal, SoundIsTheSameInEveryRun) {
   RecordProperty("acceptance", "T4");
   expect_passed(run_hda(bench));
 }
+
+// T3 wants a hundred of them: `./dev metal chain`, and the model's tests.
+TEST_F(BareMetal, ATransferEndsUnderAKernelThatDidNotBeginIt) { expect_passed(run_edu(bench, "edu", 5)); }
 
 TEST_F(BareMetal, TheDiskHoldsWhatTheGuestWrote) { expect_passed(run_nvme(bench)); }
 

@@ -5,15 +5,6 @@
 
 namespace metal_test {
 
-std::vector<Outcome> run_net_scenario(const Bench& bench);
-std::vector<Outcome> run_nvme_scenario(const Bench& bench);
-std::vector<Outcome> run_hda_scenario(const Bench& bench);
-std::vector<Outcome> run_replace_scenario(const Bench& bench);
-std::vector<Outcome> run_controls_scenario(const Bench& bench);
-std::vector<Outcome> run_refusals_scenario(const Bench& bench);
-std::vector<Outcome> run_blackout_scenario(const Bench& bench);
-std::vector<Outcome> run_boot_scenario(const Bench& bench);
-
 namespace {
 
 /// The empty one that blocks everything before there is memory to give out, and the one that stays. A live boot sets
@@ -27,7 +18,9 @@ const std::vector<Scenario>& scenarios() {
       {"boot", "image size, and time from power-on to a kernel that serves a VMM", run_boot_scenario},
       {"net", "e1000e receives numbered frames through three jumps, in both modes", run_net_scenario},
       {"nvme", "a queue full of reads and writes over a jump; the host compares every block", run_nvme_scenario},
+      {"edu", "one transfer on its way over every jump", run_edu_scenario},
       {"hda", "sound in both directions; every instruction is the same in every run", run_hda_scenario},
+      {"chain", "a hundred jumps in a row", run_chain_scenario},
       {"replace", "the page table is replaced 1,000 times under traffic", run_replace_scenario},
       {"controls", "what is broken on purpose is seen", run_controls_scenario},
       {"refusals", "machines and images that cannot do it say so", run_refusals_scenario},
@@ -93,6 +86,7 @@ void check_good_end(Machine& machine, const Bench& bench, Outcome& outcome) {
   const TraceCounts trace = machine.trace();
   outcome.expect_equal("translation was switched", trace.enables, 1u);
   outcome.expect_equal("root pointers set", trace.roots, roots_of_a_cold_boot);
+  outcome.expect_equal("adopted units that QEMU was made to forget", trace.forgotten, trace.adoptions);
   outcome.expect("no refused request", trace.faults == 0,
                  fmt::format("{} faults {}", trace.faults, fmt::join(trace.first_faults, "; ")));
 }

@@ -20,6 +20,18 @@ struct Scenario {
 
 [[nodiscard]] const std::vector<Scenario>& scenarios();
 
+// One file each in scenarios/.
+std::vector<Outcome> run_net_scenario(const Bench& bench);
+std::vector<Outcome> run_nvme_scenario(const Bench& bench);
+std::vector<Outcome> run_chain_scenario(const Bench& bench);
+std::vector<Outcome> run_edu_scenario(const Bench& bench);
+std::vector<Outcome> run_hda_scenario(const Bench& bench);
+std::vector<Outcome> run_replace_scenario(const Bench& bench);
+std::vector<Outcome> run_controls_scenario(const Bench& bench);
+std::vector<Outcome> run_refusals_scenario(const Bench& bench);
+std::vector<Outcome> run_blackout_scenario(const Bench& bench);
+std::vector<Outcome> run_boot_scenario(const Bench& bench);
+
 // What scenarios have in common.
 
 /// Named @p name on @p bench: where its logs go, what it boots. @p part: one of the several runs that it takes.
@@ -37,7 +49,7 @@ inline constexpr const char* watch_network_card = "metal.watch=8086:10d3:2810";
 [[nodiscard]] std::vector<std::string> join(std::vector<std::string> first, const std::vector<std::string>& second);
 
 /// Waits for the end and checks what every good run has in common: its status, no panic and no failure on its lines,
-/// translation switched on once with one root, no fault.
+/// translation switched on once, no root pointer set after the cold boot, no fault.
 void check_good_end(Machine& machine, const Bench& bench, Outcome& outcome);
 /// Waits for the end; checks that it is one of @p expected.
 host::Ending check_end(Machine& machine, const Bench& bench, Outcome& outcome, const std::vector<Status>& expected);
@@ -65,6 +77,9 @@ struct NetPlan {
 
 /// A disk under reads and writes over one jump.
 [[nodiscard]] Outcome run_nvme(const Bench& bench);
+
+/// One transfer of the test device on its way over each of @p jumps jumps.
+[[nodiscard]] Outcome run_edu(const Bench& bench, const std::string& name, u64 jumps);
 
 /// Serial logs of runs that count time in instructions.
 [[nodiscard]] Outcome run_hda(const Bench& bench);

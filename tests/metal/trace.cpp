@@ -29,17 +29,38 @@ u16 source_of(std::string_view line) {
   return source;
 }
 
+/// What has to follow a queue that was started.
+enum class Awaited : u8 { Nothing, Invalidation, Walk };
+
+void follow_adoption(std::string_view name, std::string_view line, Awaited& awaited, TraceCounts& counts, u64& queues) {
+  if (name == event::queue && line.find("enabled 1") != std::string_view::npos && ++queues > 1) {
+    ++counts.adoptions;
+    awaited = Awaited::Invalidation;
+  }
+  if (name == event::forget && awaited == Awaited::Invalidation) {
+    ++counts.forgotten;
+    awaited = Awaited::Walk;
+  }
+  if (name == event::walk && awaited == Awaited::Walk) {
+    ++counts.walked_again;
+    awaited = Awaited::Nothing;
+  }
+}
+
 }  // namespace
 
 TraceCounts count_trace(std::string_view text) {
   TraceCounts counts;
+  Awaited awaited = Awaited::Nothing;
+  u64 queues = 0;
   while (!text.empty()) {
     const std::string_view line = text.substr(0, text.find('\n'));
     text.remove_prefix(line.size() < text.size() ? line.size() + 1 : line.size());
-    const std::string_view event = event_of(line);
-    if (event == traced_events[0]) ++counts.enables;
-    if (event == traced_events[1]) ++counts.roots;
-    if (event != traced_events[2]) continue;
+    const std::string_view name = event_of(line);
+    if (name == event::enable) ++counts.enables;
+    if (name == event::root) ++counts.roots;
+    follow_adoption(name, line, awaited, counts, queues);
+    if (name != event::fault) continue;
     ++counts.faults;
     ++counts.faults_of[source_of(line)];
     if (counts.first_faults.size() < most_faults_told) counts.first_faults.emplace_back(line);

@@ -21,10 +21,21 @@ struct TraceCounts {
   u64 faults = 0;                // vtd_dmar_fault: refused requests
   std::map<u16, u64> faults_of;  // by source id
   std::vector<std::string> first_faults;
+  u64 adoptions = 0;     // queues that were started after the first: each by a kernel that took a running unit over
+  u64 forgotten = 0;     // adoptions that were followed by a global invalidation ...
+  u64 walked_again = 0;  // ... and that by a walk of QEMU's, through tables that the kernel before had left
 };
 
 /// Names of the events that are counted, for -trace.
-inline constexpr const char* traced_events[] = {"vtd_dmar_enable", "vtd_reg_dmar_root", "vtd_dmar_fault"};
+namespace event {
+inline constexpr const char* enable = "vtd_dmar_enable";
+inline constexpr const char* root = "vtd_reg_dmar_root";
+inline constexpr const char* fault = "vtd_dmar_fault";
+inline constexpr const char* queue = "vtd_inv_qi_enable";
+inline constexpr const char* forget = "vtd_inv_desc_iotlb_global";
+inline constexpr const char* walk = "vtd_iotlb_page_update";
+inline constexpr const char* all[] = {enable, root, fault, queue, forget, walk};
+}  // namespace event
 
 [[nodiscard]] TraceCounts count_trace(std::string_view text);
 [[nodiscard]] TraceCounts read_trace(const std::string& path);

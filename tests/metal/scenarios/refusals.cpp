@@ -23,7 +23,7 @@ const std::vector<Refusal>& refusals() {
          setup.next_image = changed_image(setup);
          copy_too_large(bench.image, setup.next_image);
        }},
-      {"next image cut off", Status::UpdateRefused, "the next image cannot be used: it is",
+      {"next image cut off", Status::UpdateRefused, "it is not a whole, position-independent x86-64 ELF program",
        [](const Bench& bench, MachineSetup& setup) {
          setup.next_image = changed_image(setup);
          copy_cut_off(bench.image, setup.next_image);
