@@ -66,4 +66,7 @@ struct BootPage {
 };
 static_assert(sizeof(BootPage) <= page_size_bytes);
 
+/// In the kernel itself; nobody else finds it at its own address.
+[[nodiscard]] inline BootPage& boot_page() { return *reinterpret_cast<BootPage*>(boot_page_address.value); }
+
 }  // namespace metal

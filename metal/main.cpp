@@ -6,13 +6,16 @@
 #include "host/local_syscalls.hpp"
 #include "metal/clock.hpp"
 #include "metal/console.hpp"
+#include "metal/cpu.hpp"
 #include "metal/exceptions.hpp"
 #include "metal/exit.hpp"
+#include "metal/kept_log.hpp"
 #include "metal/memory_map.hpp"
 #include "metal/metal_world.hpp"
 #include "metal/page_map.hpp"
 #include "metal/pvh.hpp"
 #include "metal/saboteur.hpp"
+#include "metal/watched_register.hpp"
 #include "vmm/run_workloads.hpp"
 
 extern "C" {
@@ -46,6 +49,7 @@ Place<host::LocalSyscalls> system_place;
 Place<std::array<MemoryRange, max_memory_ranges>> map_place;
 
 [[noreturn]] void give_up(ExitCode code, std::string_view step, Code why) {
+  print_kept_log();
   Line line;
   (line << "hf: failed step=" << step << " errno=" << static_cast<u64>(to_errno(why)) << " (" << errno_name(why) << ")")
       .print();
@@ -115,14 +119,18 @@ void start_clock(MetalWorld& world, std::span<const MemoryRange> map) {
 }
 
 /// The register that metal.watch names, once and for all kernels to come.
-void find_watched_register(const pci::ConfigSpace& config, const Options& options) {
+void find_watched_register(const pci::ConfigSpace& config, const Options& options, std::span<const MemoryRange> map) {
   if (options.watch.vendor == 0 || boot_page().watched_register != 0) return;
   const auto function = find_function(config, options.watch.vendor, options.watch.device);
   if (!function.ok()) give_up(ExitCode::BootFailed, "metal.watch", function.code());
-  const auto bar = config.read<u32>(0, *function, hw::pci::bar0_offset);
-  const u64 base = hw::pci::Bar(bar).get<hw::pci::bar::Address>() << 4;
-  if (base == 0) give_up(ExitCode::BootFailed, "metal.watch", Code::NoAddress);
-  boot_page().watched_register = base + options.watch.offset;
+  const auto low = config.read<u32>(0, *function, hw::pci::bar0_offset);
+  const auto high = config.read<u32>(0, *function, hw::pci::bar0_offset + sizeof low);
+  const auto address = register_in_bar(low, high, options.watch.offset, mapped_bytes(map));
+  if (!address.ok()) {
+    (Line() << "metal.watch: BAR 0 of the device does not put that register where this kernel can read it").print();
+    give_up(ExitCode::BootFailed, "metal.watch", address.code());
+  }
+  boot_page().watched_register = address->value;
 }
 
 class SerialConsole final : public vmm::Console {
@@ -176,7 +184,7 @@ class SerialConsole final : public vmm::Console {
   pci::ConfigSpace& config = config_place.create(world);
   if (const Status open = config.open(kernel.memory().map, boot.rsdp); !open.ok())
     give_up(ExitCode::BootFailed, "mcfg", open.code());
-  find_watched_register(config, options);
+  find_watched_register(config, options, map);
   world.set_saboteur(saboteur_place.create(options, kernel, config));
 
   const auto process = kernel.spawn(user_place.create());

@@ -20,7 +20,6 @@ inline constexpr u32 entered_sample = max_phases - 1;
 inline constexpr u64 image_slots = 2;  // the running image and the next one
 inline constexpr u64 image_slot_bytes = u64{2} << 20;
 
-[[nodiscard]] inline BootPage& boot_page() { return *reinterpret_cast<BootPage*>(boot_page_address.value); }
 /// Fills samples[@p index].
 void take_sample(u32 index);
 
@@ -64,8 +63,6 @@ class MetalWorld final : public World {
  private:
   [[nodiscard]] bool is_blackout() const;
   void hold();
-  void keep_back(std::string_view line);
-  void print_kept_back();
   void print_update();
   Result<u64> stage(class NextImage& image, std::span<std::byte> buffer);
 

@@ -5,7 +5,7 @@
 
 #include "holdfast/base/checked.hpp"
 #include "metal/memory_map.hpp"
-#include "metal/page_map.hpp"
+#include "metal/reach.hpp"
 
 namespace metal {
 namespace {
