@@ -49,8 +49,8 @@ void take_sample(u32 index) {
       .tsc = read_tsc(), .value = watched == 0 ? 0 : static_cast<u32>(load<u32>(watched)), .reached = 1};
 }
 
-MetalWorld::MetalWorld(const Options& options)
-    : x_options(options), x_direct_map(PageMap::direct_map(boot_page().generation)) {}
+MetalWorld::MetalWorld(const Options& options, const PhysRange& own_image)
+    : x_options(options), x_own_image(own_image), x_direct_map(PageMap::direct_map(boot_page().generation)) {}
 
 u64 MetalWorld::mmio_read(PhysAddr address, Width width) {
   const auto bytes = static_cast<u64>(width);
@@ -100,12 +100,15 @@ void MetalWorld::phase(Phase phase, const TouchCounts& touched) {
   BootPage& page = boot_page();
   if (phase == Phase::FreezeBegin) {
     page.samples = {};
-    x_update_begun = true;
+    x_attempt = UpdateAttempt::Refused;
   }
   take_sample(static_cast<u8>(phase));
   page.phase = static_cast<u8>(phase);
+  if (phase == Phase::LastConsent) x_attempt = UpdateAttempt::CameBack;
   if (phase == Phase::AdoptionDone) page.touched = touched;
   const bool live = page.generation != 0;
+  if (live && phase == Phase::AdoptionDone)
+    hold(holds_after_adoption);  // the blackout is measured: its sample is taken
   if (phase == Phase::JumpFailed || (live && phase == Phase::AdoptionDone)) print_kept_log();
   if (live && phase == Phase::LiveBootDone) print_update();
 }

@@ -16,12 +16,15 @@ inline constexpr u64 reach_bytes = 16 * gib;
 
 /// End of what the page map covers: all RAM, and the registers below 4 GiB in any case. Not all of the reach, because
 /// tables are written in the blackout. Registers beyond it read as all ones.
-[[nodiscard]] inline u64 mapped_bytes(std::span<const MemoryRange> memory_map) {
+/// @p ram_end is within the reach.
+[[nodiscard]] constexpr u64 mapped_bytes(u64 ram_end) {
   constexpr u64 registers_end = 4 * gib;
-  if (memory_map.empty()) return registers_end;
+  return std::clamp((ram_end + gib - 1) / gib * gib, registers_end, reach_bytes);
+}
+[[nodiscard]] constexpr u64 mapped_bytes(std::span<const MemoryRange> memory_map) {
+  if (memory_map.empty()) return mapped_bytes(0);
   const PhysRange& last = memory_map.back().range;
-  const u64 end = last.start.value + last.size_bytes;
-  return std::clamp((end + gib - 1) / gib * gib, registers_end, reach_bytes);
+  return mapped_bytes(last.start.value + last.size_bytes);
 }
 
 }  // namespace metal
