@@ -5,15 +5,6 @@
 
 namespace metal_test {
 
-std::vector<Outcome> run_net_scenario(const Bench& bench);
-std::vector<Outcome> run_nvme_scenario(const Bench& bench);
-std::vector<Outcome> run_hda_scenario(const Bench& bench);
-std::vector<Outcome> run_replace_scenario(const Bench& bench);
-std::vector<Outcome> run_controls_scenario(const Bench& bench);
-std::vector<Outcome> run_refusals_scenario(const Bench& bench);
-std::vector<Outcome> run_blackout_scenario(const Bench& bench);
-std::vector<Outcome> run_boot_scenario(const Bench& bench);
-
 namespace {
 
 /// The empty one that blocks everything before there is memory to give out, and the one that stays. A live boot sets
@@ -34,6 +25,16 @@ const std::vector<Scenario>& scenarios() {
       {"blackout", "from the last consent to adopted units, for 64 MiB and 1 GiB mapped", run_blackout_scenario},
   };
   return all;
+}
+
+std::vector<Outcome> run_scenario(const Scenario& scenario, const Bench& bench) {
+  Outcome outcome = outcome_of(bench, scenario.name);
+  try {
+    return scenario.run(bench);
+  } catch (const std::exception& error) {  // RunError, or of files or memory
+    outcome.expect("it can be run", false, error.what());
+  }
+  return {outcome};
 }
 
 MachineSetup setup_of(const Bench& bench, const std::string& name, const std::string& part) {
