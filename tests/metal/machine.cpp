@@ -144,7 +144,6 @@ std::string ending_text(const host::Ending& ending, bool was_late) {
     case Status::BootFailed: return status + " (the kernel did not boot)";
     case Status::ScenarioFailed: return status + " (the VMM failed)";
     case Status::UpdateRefused: return status + " (live update refused)";
-    case Status::ControlSeen: return status + " (the control was seen)";
     case Status::Done: return status + " (all done)";
   }
   return ending.number == 0 ? status + " (triple fault)" : status;
