@@ -7,8 +7,10 @@
 #pragma once
 
 #include <array>
+#include <string_view>
 
 #include "holdfast/base/boot_info.hpp"
+#include "holdfast/base/result.hpp"
 #include "holdfast/base/world.hpp"
 
 namespace metal {
@@ -23,6 +25,13 @@ inline constexpr u32 max_memory_ranges = 32;
 inline constexpr u32 max_command_line_bytes = 512;
 inline constexpr u32 max_phases = 16;
 inline constexpr u32 log_pages = 4;
+
+/// BootPage::holding: where the kernel waits on purpose (metal.hold_us).
+inline constexpr u32 holds_before_branch = 1;   // the old kernel, in the blackout: nothing is left but the branch
+inline constexpr u32 holds_after_adoption = 2;  // the new kernel, right after Phase::AdoptionDone: the blackout is over
+
+/// What a processor's time stamp counter may count a second.
+[[nodiscard]] constexpr bool is_plausible_rate(u64 tsc_hz) { return tsc_hz >= 1'000'000 && tsc_hz <= 100'000'000'000; }
 
 /// One region of the machine's memory; `kind` is a MemoryKind.
 struct MemoryEntry {
@@ -60,10 +69,18 @@ struct BootPage {
   TouchCounts touched;                       // when the blackout ended
   u64 jumps = 0;
   u32 phase = 0;      // the last Phase that passed, for who watches from outside
-  u32 holding = 0;    // 1 while the kernel waits in the blackout on purpose; who cleared it ends the wait
+  u32 holding = 0;    // holds_before_branch, holds_after_adoption, else 0; who clears it from outside ends the wait
   u32 log_bytes = 0;  // of lines that were kept back because a blackout is no time to print
   u32 log_lost_bytes = 0;
 };
 static_assert(sizeof(BootPage) <= page_size_bytes);
+
+/// Before a kernel that was jumped into believes anything of @p page: what a kernel of this version may have left, on
+/// its way into the next one. Errors: UnknownVersion, Corrupt; @p bad then says what. What the kernel itself checks
+/// (where the handover and the ACPI tables lead) is not looked at.
+Status check(const BootPage& page, std::string_view& bad);
+
+/// In the kernel itself; nobody else finds it at its own address.
+[[nodiscard]] inline BootPage& boot_page() { return *reinterpret_cast<BootPage*>(boot_page_address.value); }
 
 }  // namespace metal

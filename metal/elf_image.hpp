@@ -13,9 +13,8 @@ namespace metal {
 using namespace holdfast;  // NOLINT: a world of the library
 
 /// Copies what the image loads to @p place, clears the rest of what it occupies, and returns its entry as an offset
-/// into
-/// @p place. Errors: Invalid (not such a program, or it contradicts itself), TooBig (@p place is too small), Io (the
-/// file is shorter than it says).
+/// into @p place. Errors: Invalid (not such a program, or it contradicts itself), TooBig (@p place is too small), Io
+/// (the file is shorter than it says).
 Result<u64> load_image(host::ImageReader& file, std::span<std::byte> place);
 
 }  // namespace metal

@@ -4,7 +4,7 @@
 // the address the image is linked at. Live (a kernel of ours): 64-bit, every byte of RAM below 4 GiB and this image
 // identity-mapped, at any page. Both end in metal_main(entry, start_info) on a stack of ours, relocated; memory that is
 // not initialised is zero already.
-#define LOADED_AT 0x100000
+#define LOADED_AT 0x100000           // image.ld asserts that it links to there
 #define STACK_BYTES 65536
 #define FAULT_STACK_BYTES 8192
 
@@ -16,6 +16,11 @@
 
   .section .head, "ax", @progbits
   .code32
+  .globl metal_loaded_at
+  .hidden metal_loaded_at
+  .set metal_loaded_at, LOADED_AT
+  .globl metal_head
+  .hidden metal_head
 metal_head:
 metal_enter_pvh:
   cli
@@ -103,7 +108,23 @@ enter_common:
   jmp 3b
 4: xorl %ebp, %ebp
   call metal_main
-5: ud2
+  ud2
+
+// Not by an exception: the table of exceptions is still that of the kernel before, which would name its own image.
+5: leaq bad_relocation(%rip), %rsi
+  movw $0x3f8, %dx                // serial port
+6: lodsb
+  testb %al, %al
+  jz 7f
+  outb %al, %dx
+  jmp 6b
+7: movw $0xf4, %dx                // isa-debug-exit
+  movl $2, %eax                   // ExitCode::BootFailed
+  outl %eax, %dx
+8: hlt
+  jmp 8b
+bad_relocation:
+  .asciz "entry: the image has a relocation that it cannot do itself\n"
 
 // Exceptions: vector and error code on the stack, then one path, which never returns.
   .text
@@ -114,7 +135,7 @@ metal_exceptions:
   .set vector, 0
   .rept 32
   .balign 16
-  .if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21)
+  .if !(vector == 8 || (vector >= 10 && vector <= 14) || vector == 17 || vector == 21 || vector == 29 || vector == 30)
   pushq $0                        // those push no error code themselves
   .endif
   pushq $vector
@@ -156,6 +177,10 @@ first_gdtr:
   .balign 4096
 first_pml4:
   .skip 6 * 4096
+  .globl metal_stack_guard
+  .hidden metal_stack_guard
+metal_stack_guard:                // the page map leaves it out: a stack that overflows faults
+  .skip 4096
   .skip STACK_BYTES
   .globl metal_stack_end
   .hidden metal_stack_end

@@ -4,7 +4,10 @@
 #include <array>
 
 #include "metal/console.hpp"
+#include "metal/cpu.hpp"
 #include "metal/exit.hpp"
+#include "metal/kept_log.hpp"
+#include "metal/stack_guard.hpp"
 
 namespace metal {
 namespace {
@@ -59,11 +62,15 @@ extern const char metal_image_start[] __attribute__((visibility("hidden")));
 void metal_load_segments(const void* gdtr, const void* idtr, u16 task) __attribute__((visibility("hidden")));
 
 [[noreturn, gnu::visibility("hidden")]] void metal_exception(const Frame* frame) {
+  print_kept_log();
+  const u64 address = read_cr2();
+  constexpr u64 page_fault = 14;
+  if (frame->vector == page_fault && stack_guard().contains(PhysAddr(address), 1)) print("stack overflow: ");
   Line line;
   line << "exception " << frame->vector << " code ";
   line.hex(frame->error_code) << " at image+";
   line.hex(frame->instruction - reinterpret_cast<u64>(metal_image_start)) << " cr2 ";
-  line.hex(read_cr2()) << " stack ";
+  line.hex(address) << " stack ";
   line.hex(frame->stack).print();
   exit_machine(ExitCode::Panic);
 }

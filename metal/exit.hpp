@@ -1,24 +1,29 @@
-// How a run ends: QEMU's isa-debug-exit device turns a number into its exit status (2 c + 1), which is never 0. Status
-// 0 is a triple fault under -no-reboot: never success.
+// How a run ends: QEMU's isa-debug-exit device turns a number into its exit status, which is never 0. Status 0 is a
+// triple fault under -no-reboot: never success.
+//
+// Plain data but for exit_machine(): programs that start a machine read the codes here, too.
 #pragma once
 
-#include "metal/cpu.hpp"
+#include "holdfast/base/types.hpp"
 
 namespace metal {
 
+using namespace holdfast;  // NOLINT: a world of the library
+
+/// entry.S writes BootFailed as a number.
 enum class ExitCode : u32 {
-  Panic = 1,           // QEMU exits with 3
-  BootFailed = 2,      // 5
-  ScenarioFailed = 3,  // 7
-  UpdateRefused = 4,   // 9
-  Done = 16,           // 33
+  Panic = 1,           // a panic or an exception
+  BootFailed = 2,      // this kernel did not come up
+  ScenarioFailed = 3,  // a guest program found something wrong
+  UpdateRefused = 4,   // the live update was refused before the blackout, and a guest program failed over it
+  JumpFailed = 5,      // the same after the last consent: the blackout ended in the old kernel
+  Done = 16,           // all done
 };
 
+/// What QEMU exits with when the kernel ends it with @p code.
+[[nodiscard]] constexpr int qemu_status(ExitCode code) { return static_cast<int>(2 * static_cast<u32>(code) + 1); }
+
 /// Ends the machine. Where it has no such device, waits for ever: whoever started it has a time limit.
-[[noreturn]] inline void exit_machine(ExitCode code) {
-  constexpr u16 debug_exit_port = 0xf4;
-  out32(debug_exit_port, static_cast<u32>(code));
-  while (true) asm volatile("cli; hlt");
-}
+[[noreturn]] void exit_machine(ExitCode code);
 
 }  // namespace metal

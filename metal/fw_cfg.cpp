@@ -14,6 +14,8 @@ constexpr u16 data_port = 0x511;
 constexpr u16 dma_high_port = 0x514;
 constexpr u16 dma_low_port = 0x518;
 constexpr u16 signature_selector = 0x0000;
+constexpr u16 features_selector = 0x0001;
+constexpr u32 has_dma = 1 << 1;
 constexpr u16 directory_selector = 0x0019;
 constexpr u32 largest_transfer = u32{1} << 30;
 
@@ -39,17 +41,32 @@ bool is_there() {
   return true;
 }
 
+/// Little endian, alone among the numbers here.
+bool can_do_dma() {
+  out16(selector_port, features_selector);
+  u32 features = 0;
+  for (u32 byte = 0; byte < sizeof features; ++byte) features |= u32{in8(data_port)} << 8 * byte;
+  return (features & has_dma) != 0;
+}
+
+volatile Access access;  // where a late answer hits nothing else
+bool is_silent = false;
+
 bool transfer(u32 control, u32 length, const void* to) {
-  volatile Access access;
-  access.control = std::byteswap(control);
+  if (is_silent) return false;
   access.length = std::byteswap(length);
   access.address = std::byteswap(reinterpret_cast<u64>(to));
+  access.control = std::byteswap(control);
   const u64 at = reinterpret_cast<u64>(&access);
   out32(dma_high_port, std::byteswap(static_cast<u32>(at >> 32)));
   out32(dma_low_port, std::byteswap(static_cast<u32>(at)));
-  while ((access.control & ~std::byteswap(u32{Error})) != 0) {
+  constexpr u64 most_polls = 100'000'000;  // seconds; the device answers within the write of its port
+  for (u64 i = 0; i < most_polls; ++i) {
+    if ((access.control & ~std::byteswap(u32{Error})) == 0) return access.control == 0;
+    asm volatile("pause");
   }
-  return access.control == 0;
+  is_silent = true;
+  return false;
 }
 
 bool select(u16 selector) { return transfer(Select | u32{selector} << 16, 0, nullptr); }
@@ -68,12 +85,12 @@ bool has_name(const DirectoryEntry& entry, std::string_view name) {
 
 Result<FwCfgFile> FwCfgFile::open(std::string_view name) {
   constexpr u32 most_files = 4096;
-  u32 count = 0;
-  if (!is_there() || !select(directory_selector) || !read_next(count)) return Code::NotFound;
-  count = std::byteswap(count);
-  for (u32 i = 0; i < count && i < most_files; ++i) {
-    DirectoryEntry entry;
-    if (!read_next(entry)) break;
+  static u32 count;
+  static DirectoryEntry entry;  // the device writes both
+  if (!is_there()) return Code::NotFound;
+  if (!can_do_dma() || !select(directory_selector) || !read_next(count)) return Code::Io;
+  for (u32 i = 0; i < std::byteswap(count) && i < most_files; ++i) {
+    if (!read_next(entry)) return Code::Io;
     if (has_name(entry, name)) return FwCfgFile(std::byteswap(entry.selector), std::byteswap(entry.size));
   }
   return Code::NotFound;

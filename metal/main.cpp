@@ -6,13 +6,16 @@
 #include "host/local_syscalls.hpp"
 #include "metal/clock.hpp"
 #include "metal/console.hpp"
+#include "metal/cpu.hpp"
 #include "metal/exceptions.hpp"
 #include "metal/exit.hpp"
-#include "metal/memory_map.hpp"
+#include "metal/image_slots.hpp"
+#include "metal/kept_log.hpp"
 #include "metal/metal_world.hpp"
 #include "metal/page_map.hpp"
 #include "metal/pvh.hpp"
 #include "metal/saboteur.hpp"
+#include "metal/watched_register.hpp"
 #include "vmm/run_workloads.hpp"
 
 extern "C" {
@@ -46,6 +49,7 @@ Place<host::LocalSyscalls> system_place;
 Place<std::array<MemoryRange, max_memory_ranges>> map_place;
 
 [[noreturn]] void give_up(ExitCode code, std::string_view step, Code why) {
+  print_kept_log();
   Line line;
   (line << "hf: failed step=" << step << " errno=" << static_cast<u64>(to_errno(why)) << " (" << errno_name(why) << ")")
       .print();
@@ -59,9 +63,10 @@ PhysRange own_image() {
 
 void read_loader_s_word(u64 start_info) {
   BootPage page{};  // low memory still belongs to the loader
-  if (const Status read = read_start_info({.base = 0, .size_bytes = 4 * gib}, start_info, own_image(), page);
+  std::string_view bad;
+  if (const Status read = read_start_info({.base = 0, .size_bytes = 4 * gib}, start_info, own_image(), page, bad);
       !read.ok()) {
-    print("this image is started by the PVH protocol: qemu-system-x86_64 -kernel\n");
+    (Line() << "what the loader says cannot be used: " << bad).print();
     give_up(ExitCode::BootFailed, "start_info", read.code());
   }
   page.magic = boot_page_magic;
@@ -70,24 +75,20 @@ void read_loader_s_word(u64 start_info) {
 }
 
 /// What the kernel before this one wrote. A machine whose boot page cannot be read cannot even be blocked.
-std::span<const MemoryRange> checked_memory_map() {
-  const BootPage& page = boot_page();
-  verify_invariant(page.magic == boot_page_magic && page.version == boot_page_version,
-                   "the boot page was written by a kernel that this one cannot read");
-  verify_invariant(page.memory_entries != 0 && page.memory_entries <= max_memory_ranges &&
-                       page.command_line_bytes <= max_command_line_bytes,
-                   "the boot page contradicts itself");
-  auto& map = map_place.create();
-  PhysAddr end;
-  for (u32 i = 0; i < page.memory_entries; ++i) {
-    const MemoryEntry& entry = page.memory[i];
-    verify_invariant(entry.kind <= static_cast<u64>(MemoryKind::Reserved) && entry.start >= end.value &&
-                         entry.size_bytes != 0 && entry.start < reach_bytes &&
-                         entry.size_bytes <= reach_bytes - entry.start,
-                     "the memory map of the boot page is not sorted or reaches too far");
-    map[i] = {{PhysAddr(entry.start), entry.size_bytes}, static_cast<MemoryKind>(entry.kind)};
-    end = PhysAddr(entry.start + entry.size_bytes);
+void check_boot_page() {
+  std::string_view bad;
+  if (const Status good = check(boot_page(), bad); !good.ok()) {
+    (Line() << "the boot page that the kernel before left cannot be believed: " << bad).print();
+    give_up(ExitCode::BootFailed, "boot-page", good.code());
   }
+}
+
+std::span<const MemoryRange> read_memory_map() {
+  const BootPage& page = boot_page();
+  auto& map = map_place.create();
+  for (u32 i = 0; i < page.memory_entries; ++i)
+    map[i] = {{PhysAddr(page.memory[i].start), page.memory[i].size_bytes},
+              static_cast<MemoryKind>(page.memory[i].kind)};
   return {map.data(), page.memory_entries};
 }
 
@@ -109,20 +110,25 @@ void start_clock(MetalWorld& world, std::span<const MemoryRange> map) {
     const DirectMap direct(world, map);
     const auto rate = measure_tsc_hz(direct, PhysAddr(page.rsdp));
     if (!rate.ok()) give_up(ExitCode::BootFailed, "clock", rate.code());
+    if (!is_plausible_rate(*rate)) give_up(ExitCode::BootFailed, "clock", Code::OutOfRange);
     page.tsc_hz = *rate;
   }
   world.set_clock(page.tsc_hz);
 }
 
 /// The register that metal.watch names, once and for all kernels to come.
-void find_watched_register(const pci::ConfigSpace& config, const Options& options) {
+void find_watched_register(const pci::ConfigSpace& config, const Options& options, std::span<const MemoryRange> map) {
   if (options.watch.vendor == 0 || boot_page().watched_register != 0) return;
   const auto function = find_function(config, options.watch.vendor, options.watch.device);
   if (!function.ok()) give_up(ExitCode::BootFailed, "metal.watch", function.code());
-  const auto bar = config.read<u32>(0, *function, hw::pci::bar0_offset);
-  const u64 base = hw::pci::Bar(bar).get<hw::pci::bar::Address>() << 4;
-  if (base == 0) give_up(ExitCode::BootFailed, "metal.watch", Code::NoAddress);
-  boot_page().watched_register = base + options.watch.offset;
+  const auto low = config.read<u32>(0, *function, hw::pci::bar0_offset);
+  const auto high = config.read<u32>(0, *function, hw::pci::bar0_offset + sizeof low);
+  const auto address = register_in_bar(low, high, options.watch.offset, mapped_bytes(map));
+  if (!address.ok()) {
+    (Line() << "metal.watch: BAR 0 of the device does not put that register where this kernel can read it").print();
+    give_up(ExitCode::BootFailed, "metal.watch", address.code());
+  }
+  boot_page().watched_register = address->value;
 }
 
 class SerialConsole final : public vmm::Console {
@@ -143,14 +149,19 @@ class SerialConsole final : public vmm::Console {
   SerialConsole console;
   const vmm::Outcome outcome = vmm::run_workloads(system, parsed.options, console);
   if (outcome == vmm::Outcome::Finished) exit_machine(ExitCode::Done);
-  exit_machine(world.update_was_refused() ? ExitCode::UpdateRefused : ExitCode::ScenarioFailed);
+  switch (world.update_attempt()) {
+    case UpdateAttempt::None: break;
+    case UpdateAttempt::Refused: exit_machine(ExitCode::UpdateRefused);
+    case UpdateAttempt::CameBack: exit_machine(ExitCode::JumpFailed);
+  }
+  exit_machine(ExitCode::ScenarioFailed);
 }
 
 [[noreturn]] void run(Entry entry, u64 entered_at) {
-  const std::span<const MemoryRange> map = checked_memory_map();
+  const std::span<const MemoryRange> map = read_memory_map();
   PageMap::install(map, boot_page().generation);
   const Options& options = read_options();
-  MetalWorld& world = world_place.create(options);
+  MetalWorld& world = world_place.create(options, own_image());
   start_clock(world, map);
 
   const BootPage& page = boot_page();
@@ -176,7 +187,7 @@ class SerialConsole final : public vmm::Console {
   pci::ConfigSpace& config = config_place.create(world);
   if (const Status open = config.open(kernel.memory().map, boot.rsdp); !open.ok())
     give_up(ExitCode::BootFailed, "mcfg", open.code());
-  find_watched_register(config, options);
+  find_watched_register(config, options, map);
   world.set_saboteur(saboteur_place.create(options, kernel, config));
 
   const auto process = kernel.spawn(user_place.create());
@@ -188,9 +199,13 @@ class SerialConsole final : public vmm::Console {
 
 extern "C" [[noreturn, gnu::visibility("hidden")]] void metal_main(u32 entry, u64 start_info) {
   const u64 entered_at = read_tsc();
-  if (static_cast<Entry>(entry) == Entry::Live) take_sample(entered_sample);
   install_exceptions();
-  if (static_cast<Entry>(entry) == Entry::Pvh) read_loader_s_word(start_info);
+  if (static_cast<Entry>(entry) == Entry::Live) {
+    check_boot_page();
+    take_sample(entered_sample);
+  } else {
+    read_loader_s_word(start_info);
+  }
   run(static_cast<Entry>(entry), entered_at);
 }
 

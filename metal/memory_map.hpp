@@ -15,7 +15,7 @@ template <u32 capacity>
 class MemoryMap {
  public:
   /// Adds a range. Where it overlaps what is there, the stronger kind wins: Reserved over Ram.
-  /// Errors: TooBig (more pieces than there is room for), Overflow (the range wraps).
+  /// Errors: TooBig (more pieces than there is room for), Invalid (the range wraps).
   Status add(const PhysRange& range, MemoryKind kind) {
     if (range.size_bytes == 0) return {};
     if (range.start.value + range.size_bytes < range.start.value) return Code::Invalid;

@@ -3,6 +3,7 @@
 #include "metal/console.hpp"
 #include "metal/cpu.hpp"
 #include "metal/elf_image.hpp"
+#include "metal/image_slots.hpp"
 #include "metal/metal_world.hpp"
 #include "metal/next_image.hpp"
 
@@ -20,6 +21,7 @@ std::string_view reason_of(Code code) {
       return "there is none: start the machine with -initrd IMAGE, or with -fw_cfg "
              "name=opt/holdfast/next-image,file=IMAGE";
     case Code::TooBig: return "it does not fit into the place for images in scratch";
+    case Code::Corrupt: return "the running image does not lie in one of the places for images in scratch";
     case Code::Io: return "it is shorter than it says, or cannot be read";
     default: return "it is not a whole, position-independent x86-64 ELF program with the note \"Holdfast\"";
   }
@@ -41,22 +43,23 @@ Result<u64> MetalWorld::read_next_image_note(std::span<std::byte> buffer) {
   return length;
 }
 
-/// Asks the image what it reads, and puts it where it will run: the slot that this image does not run in.
+/// Asks the image what it reads, and puts it where it will run.
 Result<u64> MetalWorld::stage(NextImage& image, std::span<std::byte> buffer) {
   TRY_ASSIGN(const u64 length, host::read_elf_note(image.file(), "Holdfast", buffer));
-  const u64 slot_bytes = x_image_area.size_bytes / image_slots;
-  const PhysAddr slot = x_image_area.start + (boot_page().generation + 1) % image_slots * slot_bytes;
-  TRY_ASSIGN(const u64 entry, load_image(image.file(), {reinterpret_cast<std::byte*>(slot.value), slot_bytes}));
-  x_next_entry = slot.value + entry;
+  TRY_ASSIGN(const PhysRange slot, free_slot(x_image_area, x_own_image));
+  TRY_ASSIGN(const u64 entry,
+             load_image(image.file(), {reinterpret_cast<std::byte*>(slot.start.value), slot.size_bytes}));
+  x_next_entry = slot.start.value + entry;
   return length;
 }
 
-void MetalWorld::hold() {
+void MetalWorld::hold(u32 where) {
+  if (x_options.hold_us == 0) return;
   u32& holding = boot_page().holding;
-  __atomic_store_n(&holding, u32{1}, __ATOMIC_RELEASE);
-  const u64 end = now_ns() + x_options.hold_us * 1000;
-  while (now_ns() < end && __atomic_load_n(&holding, __ATOMIC_ACQUIRE) != 0) relax();
-  holding = 0;
+  const u64 start = now_ns();
+  __atomic_store_n(&holding, where, __ATOMIC_RELEASE);  // partner: whoever maps guest RAM and looks
+  while (now_ns() - start < x_options.hold_us * 1000 && __atomic_load_n(&holding, __ATOMIC_ACQUIRE) != 0) relax();
+  __atomic_store_n(&holding, u32{0}, __ATOMIC_RELEASE);
 }
 
 Code MetalWorld::jump(const Handover& handover) {
@@ -66,7 +69,7 @@ Code MetalWorld::jump(const Handover& handover) {
   page.handover = handover;
   ++page.generation;
   ++page.jumps;
-  if (x_options.hold_us != 0) hold();
+  hold(holds_before_branch);
   enter(*x_next_entry);
 }
 

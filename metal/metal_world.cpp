@@ -3,6 +3,7 @@
 
 #include "metal/console.hpp"
 #include "metal/cpu.hpp"
+#include "metal/kept_log.hpp"
 #include "metal/page_map.hpp"
 
 namespace metal {
@@ -28,11 +29,6 @@ std::string_view phase_name(u32 index) {
   return index < names.size() ? names[index] : "?";
 }
 
-/// Bytes of log lines behind the boot page.
-std::span<char> log_space() {
-  return {reinterpret_cast<char*>(boot_page_address.value + page_size_bytes), log_pages * page_size_bytes};
-}
-
 template <class T>
 u64 load(u64 address) {
   return *reinterpret_cast<const volatile T*>(address);
@@ -53,12 +49,13 @@ void take_sample(u32 index) {
       .tsc = read_tsc(), .value = watched == 0 ? 0 : static_cast<u32>(load<u32>(watched)), .reached = 1};
 }
 
-MetalWorld::MetalWorld(const Options& options)
-    : x_options(options), x_direct_map(PageMap::direct_map(boot_page().generation)) {}
+MetalWorld::MetalWorld(const Options& options, const PhysRange& own_image)
+    : x_options(options), x_own_image(own_image), x_direct_map(PageMap::direct_map(boot_page().generation)) {}
 
 u64 MetalWorld::mmio_read(PhysAddr address, Width width) {
   const auto bytes = static_cast<u64>(width);
-  if (address.value > reach_bytes - bytes) return ~u64{0} >> (64 - 8 * bytes);  // nobody answers: all ones, as on a bus
+  if (address.value > PageMap::end() - bytes)
+    return ~u64{0} >> (64 - 8 * bytes);  // nobody answers: all ones, as on a bus
   switch (width) {
     case Width::Byte: return load<u8>(address.value);
     case Width::Word: return load<u16>(address.value);
@@ -69,7 +66,7 @@ u64 MetalWorld::mmio_read(PhysAddr address, Width width) {
 }
 
 void MetalWorld::mmio_write(PhysAddr address, Width width, u64 value) {
-  if (address.value > reach_bytes - static_cast<u64>(width)) return;
+  if (address.value > PageMap::end() - static_cast<u64>(width)) return;
   switch (width) {
     case Width::Byte: return store<u8>(address.value, value);
     case Width::Word: return store<u16>(address.value, value);
@@ -94,40 +91,25 @@ void MetalWorld::log(LogLevel level, std::string_view message) {
   Line line;
   line << "kernel " << u64{boot_page().generation} << ": " << level_name(level) << ": " << message << "\n";
   if (is_blackout())
-    keep_back(line.text());
+    keep_log(line.text());
   else
     print(line.text());
-}
-
-void MetalWorld::keep_back(std::string_view line) {
-  BootPage& page = boot_page();
-  const std::span<char> space = log_space();
-  for (const char c : line) {
-    if (page.log_bytes < space.size())
-      space[page.log_bytes++] = c;
-    else
-      ++page.log_lost_bytes;
-  }
-}
-
-void MetalWorld::print_kept_back() {
-  BootPage& page = boot_page();
-  print(std::string_view(log_space().data(), std::min<u64>(page.log_bytes, log_space().size())));
-  if (page.log_lost_bytes != 0) (Line() << "kernel: " << u64{page.log_lost_bytes} << " bytes of log are lost").print();
-  page.log_bytes = page.log_lost_bytes = 0;
 }
 
 void MetalWorld::phase(Phase phase, const TouchCounts& touched) {
   BootPage& page = boot_page();
   if (phase == Phase::FreezeBegin) {
     page.samples = {};
-    x_update_begun = true;
+    x_attempt = UpdateAttempt::Refused;
   }
   take_sample(static_cast<u8>(phase));
   page.phase = static_cast<u8>(phase);
+  if (phase == Phase::LastConsent) x_attempt = UpdateAttempt::CameBack;
   if (phase == Phase::AdoptionDone) page.touched = touched;
   const bool live = page.generation != 0;
-  if (phase == Phase::JumpFailed || (live && phase == Phase::AdoptionDone)) print_kept_back();
+  if (live && phase == Phase::AdoptionDone)
+    hold(holds_after_adoption);  // the blackout is measured: its sample is taken
+  if (phase == Phase::JumpFailed || (live && phase == Phase::AdoptionDone)) print_kept_log();
   if (live && phase == Phase::LiveBootDone) print_update();
 }
 

@@ -15,18 +15,22 @@
 
 namespace metal {
 
-/// The sample taken first of all after a jump, before the kernel has looked at anything.
+/// The sample taken first of all after a jump, before the kernel has looked at anything but the boot page.
 inline constexpr u32 entered_sample = max_phases - 1;
-inline constexpr u64 image_slots = 2;  // the running image and the next one
-inline constexpr u64 image_slot_bytes = u64{2} << 20;
 
-[[nodiscard]] inline BootPage& boot_page() { return *reinterpret_cast<BootPage*>(boot_page_address.value); }
+/// How far the live update came that this kernel was asked for and has not made.
+enum class UpdateAttempt : u8 {
+  None,
+  Refused,   // before the blackout
+  CameBack,  // after the last consent: the blackout ended in this kernel
+};
+
 /// Fills samples[@p index].
 void take_sample(u32 index);
 
 class MetalWorld final : public World {
  public:
-  explicit MetalWorld(const Options& options);
+  MetalWorld(const Options& options, const PhysRange& own_image);
   MetalWorld(const MetalWorld&) = delete;
   MetalWorld& operator=(const MetalWorld&) = delete;
 
@@ -43,8 +47,7 @@ class MetalWorld final : public World {
     ~Saboteur() = default;
   };
   void set_saboteur(Saboteur& saboteur) { x_saboteur = &saboteur; }
-  /// True when this kernel was asked for a live update and is still there.
-  [[nodiscard]] bool update_was_refused() const { return x_update_begun; }
+  [[nodiscard]] UpdateAttempt update_attempt() const { return x_attempt; }
 
   [[nodiscard]] std::byte* direct_map() const override { return x_direct_map; }
   u64 mmio_read(PhysAddr address, Width width) override;
@@ -63,20 +66,20 @@ class MetalWorld final : public World {
 
  private:
   [[nodiscard]] bool is_blackout() const;
-  void hold();
-  void keep_back(std::string_view line);
-  void print_kept_back();
+  /// Waits with BootPage::holding = @p where: metal.hold_us, or until somebody outside clears it.
+  void hold(u32 where);
   void print_update();
   Result<u64> stage(class NextImage& image, std::span<std::byte> buffer);
 
   const Options& x_options;
+  PhysRange x_own_image;
   std::byte* x_direct_map;
   Clock x_clock;
   ThreadLocks x_locks;
   PhysRange x_image_area;
   std::optional<u64> x_next_entry;  // physical address; set when an image is staged
   Saboteur* x_saboteur = nullptr;
-  bool x_update_begun = false;
+  UpdateAttempt x_attempt = UpdateAttempt::None;
 };
 
 }  // namespace metal

@@ -10,7 +10,7 @@ namespace metal {
 
 class NextImage {
  public:
-  /// @p module empty: fw_cfg is asked. Errors: NotFound.
+  /// @p module empty: fw_cfg is asked. Errors: NotFound, Io.
   static Result<NextImage> open(std::span<const std::byte> module);
   [[nodiscard]] host::ImageReader& file() {
     return x_fw_cfg ? static_cast<host::ImageReader&>(*x_fw_cfg) : static_cast<host::ImageReader&>(x_memory);

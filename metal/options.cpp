@@ -37,7 +37,7 @@ bool parse_sabotage(std::string_view text, Sabotage& sabotage) {
 bool parse_world_word(std::string_view word, Options& options) {
   word.remove_prefix(world_prefix.size());
   const std::string_view key = take_until(word, '=');
-  if (key == "hold_us") return parse_number(word, options.hold_us, 10);
+  if (key == "hold_us") return parse_number(word, options.hold_us, 10) && options.hold_us <= most_hold_us;
   if (key == "watch") return parse_watch(word, options.watch);
   if (key == "sabotage") return parse_sabotage(word, options.sabotage);
   return false;

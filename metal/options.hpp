@@ -27,11 +27,14 @@ struct Watch {
   u32 offset = 0;  // into BAR 0
 };
 
+/// An hour: longer than any machine is looked at.
+inline constexpr u64 most_hold_us = u64{3600} * 1'000'000;
+
 struct Options {
   std::array<char, max_command_line_bytes> kernel_line{};
   u32 kernel_line_bytes = 0;
   std::string_view vmm_line;
-  u64 hold_us = 0;                     // metal.hold_us: waits in every blackout, at most so long
+  u64 hold_us = 0;                     // metal.hold_us: waits twice in every live update, each time at most so long
   Watch watch;                         // metal.watch=8086:10d3:2810
   Sabotage sabotage = Sabotage::None;  // metal.sabotage
 

@@ -33,9 +33,9 @@ TEST(MetalOptions, AnEmptyLineIsTheDefaults) {
 }
 
 TEST(MetalOptions, AWordThatMeansNothingIsNamed) {
-  for (const char* word :
-       {"metal.hold_us=", "metal.hold_us=5x", "metal.watch=8086:10d3", "metal.watch=8086:10d3:2811",
-        "metal.watch=18086:10d3:2810", "metal.sabotage=all", "metal.sabotage", "metal.", "metal.x=1"}) {
+  for (const char* word : {"metal.hold_us=", "metal.hold_us=5x", "metal.hold_us=3600000001", "metal.watch=8086:10d3",
+                           "metal.watch=8086:10d3:2811", "metal.watch=18086:10d3:2810", "metal.sabotage=all",
+                           "metal.sabotage", "metal.", "metal.x=1"}) {
     Options options;
     std::string_view bad;
     const std::string line = std::string("mode=legacy ") + word + " -- net";

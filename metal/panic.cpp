@@ -3,8 +3,10 @@
 
 #include "metal/console.hpp"
 #include "metal/exit.hpp"
+#include "metal/kept_log.hpp"
 
 extern "C" [[noreturn]] void holdfast_panic(const char* what, const char* file, unsigned line) {
+  metal::print_kept_log();
   metal::print("panic: ");
   metal::print(what);
   metal::Line site;

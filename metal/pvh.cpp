@@ -5,7 +5,7 @@
 
 #include "holdfast/base/checked.hpp"
 #include "metal/memory_map.hpp"
-#include "metal/page_map.hpp"
+#include "metal/reach.hpp"
 
 namespace metal {
 namespace {
@@ -97,25 +97,40 @@ Status read_memory_map(const LoaderMemory& memory, const StartInfo& info, Memory
   return map.add({PhysAddr(0), low_memory_bytes}, MemoryKind::Reserved);
 }
 
+Status read_module(const LoaderMemory& memory, const StartInfo& info, MemoryMap<max_memory_ranges>& map,
+                   BootPage& page) {
+  if (info.modules == 0) return {};
+  TRY_ASSIGN(const Module module, load<Module>(memory, info.module_list));
+  if (module.address > memory.size_bytes || module.size_bytes > memory.size_bytes - module.address)
+    return Code::Invalid;
+  page.module_start = module.address;
+  page.module_bytes = module.size_bytes;
+  const u64 start = align_down(module.address, page_size_bytes);
+  return map.add({PhysAddr(start), up_to_page(module.address + module.size_bytes) - start}, MemoryKind::Reserved);
+}
+
+Result<StartInfo> load_start_info(const LoaderMemory& memory, u64 address) {
+  TRY_ASSIGN(const StartInfo info, load<StartInfo>(memory, address));
+  if (info.magic != start_info_magic) return Code::Invalid;
+  return info;
+}
+
 }  // namespace
 
-Status read_start_info(const LoaderMemory& memory, u64 start_info, PhysRange own_image, BootPage& page) {
-  TRY_ASSIGN(const StartInfo info, load<StartInfo>(memory, start_info));
-  if (info.magic != start_info_magic) return Code::Invalid;
+Status read_start_info(const LoaderMemory& memory, u64 start_info, PhysRange own_image, BootPage& page,
+                       std::string_view& bad) {
+  bad = "there is no start_info: this image is started by the PVH protocol (qemu-system-x86_64 -kernel)";
+  TRY_ASSIGN(const StartInfo info, load_start_info(memory, start_info));
+  bad = "the command line lies outside memory or is too long";
   TRY(read_command_line(memory, info.command_line, page));
   page.rsdp = info.rsdp;
+  bad = "the memory map is missing, lies outside memory, or has too many pieces";
   MemoryMap<max_memory_ranges> map;
   TRY(read_memory_map(memory, info, map));
   TRY(map.add(own_image, MemoryKind::Reserved));
-  if (info.modules != 0) {
-    TRY_ASSIGN(const Module module, load<Module>(memory, info.module_list));
-    if (module.address > memory.size_bytes || module.size_bytes > memory.size_bytes - module.address)
-      return Code::Invalid;
-    page.module_start = module.address;
-    page.module_bytes = module.size_bytes;
-    const u64 start = align_down(module.address, page_size_bytes);
-    TRY(map.add({PhysAddr(start), up_to_page(module.address + module.size_bytes) - start}, MemoryKind::Reserved));
-  }
+  bad = "the module (-initrd) lies outside memory, or cuts the memory map into too many pieces";
+  TRY(read_module(memory, info, map, page));
+  bad = {};
   page.memory_entries = 0;
   for (const MemoryRange& part : map.ranges())
     page.memory[page.memory_entries++] = {part.range.start.value, part.range.size_bytes, static_cast<u64>(part.kind)};

@@ -18,7 +18,8 @@ struct LoaderMemory {
 
 /// Fills memory map, command line, RSDP and module of @p page. The memory map is sorted and disjoint, and calls
 /// reserved: everything below 1 MiB, this image, the module, and firmware tables at the end of a piece of RAM. Errors:
-/// Invalid (not a start_info), TooBig (more ranges or a longer command line than there is room for).
-Status read_start_info(const LoaderMemory& memory, u64 start_info, PhysRange own_image, BootPage& page);
+/// Invalid, TooBig (more ranges or a longer command line than there is room for); @p bad then says what is wrong.
+Status read_start_info(const LoaderMemory& memory, u64 start_info, PhysRange own_image, BootPage& page,
+                       std::string_view& bad);
 
 }  // namespace metal

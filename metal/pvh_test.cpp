@@ -55,11 +55,12 @@ class Pvh : public testing::Test {
     std::memcpy(bytes.data() + at, &value, sizeof value);
   }
   Status read() {
-    return read_start_info({reinterpret_cast<u64>(bytes.data()), bytes.size()}, start_info_at, image, page);
+    return read_start_info({reinterpret_cast<u64>(bytes.data()), bytes.size()}, start_info_at, image, page, bad);
   }
 
   std::vector<std::byte> bytes;
   BootPage page;
+  std::string_view bad;
 };
 
 TEST_F(Pvh, AMachineAsQemuDescribesIt) {
@@ -102,33 +103,35 @@ TEST_F(Pvh, ThePagesOfTheModuleAreNeverGivenOut) {
 
 TEST_F(Pvh, NothingInItIsBelieved) {
   const std::vector<std::byte> good = bytes;
-  const auto expect = [&](Code code, const char* what) {
+  const auto expect = [&](Code code, const char* part, const char* what) {
     EXPECT_EQ(read().code(), code) << what;
+    EXPECT_NE(bad.find(part), std::string_view::npos) << what << ": " << bad;
     bytes = good;
   };
   put(start_info_at, u32{0x336ec579});
-  expect(Code::Invalid, "magic");
+  expect(Code::Invalid, "start_info", "magic");
   put(start_info_at + 4, u32{0});
-  expect(Code::Invalid, "a version without a memory map");
+  expect(Code::Invalid, "memory map", "a version without a memory map");
   put(start_info_at + 48, u32{100000});
-  expect(Code::Invalid, "more entries than any machine has");
+  expect(Code::Invalid, "memory map", "more entries than any machine has");
   put(start_info_at + 40, bytes.size() - 8);
-  expect(Code::Invalid, "a map that leaves memory");
+  expect(Code::Invalid, "memory map", "a map that leaves memory");
   put(start_info_at + 24, ~u64{0});
-  expect(Code::Invalid, "a command line beyond memory");
+  expect(Code::Invalid, "command line", "a command line beyond memory");
   std::memset(bytes.data() + line_at, 'x', 0x900);
-  expect(Code::TooBig, "a command line without an end");
+  expect(Code::TooBig, "command line", "a command line without an end");
   put(start_info_at + 16, ~u64{0} - 8);
-  expect(Code::Invalid, "a module list beyond memory");
+  expect(Code::Invalid, "module", "a module list beyond memory");
   put(module_at, u64{0x3fffff});
-  expect(Code::Invalid, "a module beyond memory");
+  expect(Code::Invalid, "module", "a module beyond memory");
   put(module_at + 8, ~u64{0});
-  expect(Code::Invalid, "a module that wraps");
+  expect(Code::Invalid, "module", "a module that wraps");
   std::vector<Entry> many;
   for (u64 i = 0; i < 100; ++i) many.push_back({0x200000 + i * 0x2000, 0x1000, 1});
   set_map(many);
-  expect(Code::TooBig, "more pieces than the boot page holds");
+  expect(Code::TooBig, "memory map", "more pieces than the boot page holds");
   EXPECT_TRUE(read().ok());
+  EXPECT_TRUE(bad.empty());
 }
 
 }  // namespace

@@ -13,16 +13,17 @@ class KernelSaboteur final : public MetalWorld::Saboteur {
   void act(World& world, const Handover& handover) override;
 
  private:
-  void turn_translation_off(World& world);
+  /// Register base of the unit that translates @p victim.
+  PhysAddr unit_of(SourceId victim);
+  void turn_translation_off(World& world, SourceId victim);
   void break_tables(World& world, SourceId victim);
+  u64 break_context(const DirectMap& map, u64 roots, SourceId victim);
+  u64 break_scalable_context(const DirectMap& map, u64 roots, SourceId victim);
   void break_record(SourceId victim);
 
   const Options& x_options;
   kernel::Kernel& x_kernel;
   pci::ConfigSpace& x_config;
 };
-
-/// The first function with that vendor and device id. Errors: NotFound.
-Result<SourceId> find_function(const pci::ConfigSpace& config, u16 vendor, u16 device);
 
 }  // namespace metal
