@@ -6,6 +6,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -139,6 +140,20 @@ TEST(HostWorld, OldKernelGoesOnWhenTheJumpFails) {
   const RunEvidence evidence = Supervisor(settings_for(Script::FailedJump), builder).run();
   ASSERT_EQ(evidence.vmm_reports.size(), 1u);
   EXPECT_EQ(evidence.vmm_reports[0].outcome, vmm::Outcome::Finished);
+}
+
+TEST(Child, IsWaitedForAsLongAsTheClockSays) {
+  Child child = Child::start_body("sleeper", {}, [] {
+    ::pause();
+    return 0;
+  });
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_FALSE(child.wait(200));
+  const auto waited = std::chrono::steady_clock::now() - start;
+  EXPECT_GE(waited, std::chrono::milliseconds(200));
+  EXPECT_FALSE(child.wait(0));
+  child.end();
+  EXPECT_TRUE(child.wait(60'000));
 }
 
 TEST(Supervisor, SaysThatAKernelCrashedAndWhen) {

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "metal/exit.hpp"
 #include "tests/metal/outside_view.hpp"
 #include "tests/metal/qmp.hpp"
 #include "tests/metal/serial.hpp"
@@ -38,13 +39,16 @@ struct MachineSetup {
   std::chrono::seconds time_limit{60};
 };
 
-/// The statuses that QEMU exits with when the kernel ends it (metal/exit.hpp).
+/// What QEMU's isa-debug-exit makes of the number that a kernel ends it with.
+[[nodiscard]] constexpr int status_of(metal::ExitCode code) { return 2 * static_cast<int>(code) + 1; }
+
+/// The statuses that QEMU exits with when the kernel ends it.
 enum class Status : int {
-  Panic = 3,
-  BootFailed = 5,
-  ScenarioFailed = 7,
-  UpdateRefused = 9,
-  Done = 33,
+  Panic = status_of(metal::ExitCode::Panic),
+  BootFailed = status_of(metal::ExitCode::BootFailed),
+  ScenarioFailed = status_of(metal::ExitCode::ScenarioFailed),
+  UpdateRefused = status_of(metal::ExitCode::UpdateRefused),
+  Done = status_of(metal::ExitCode::Done),
 };
 
 class Machine {

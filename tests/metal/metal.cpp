@@ -3,7 +3,7 @@
 //   metal [SCENARIO...] [--qemu 7|10] [--qemu-binary FILE] [--image FILE] [--logs FOLDER] [--keep] [--list]
 //
 // stdout: one table, a line per run, what failed below it. stderr: progress. Exit codes: 0 everything is as it must be,
-// 1 something is not, 2 usage, 3 no QEMU or no image, 70 a machine cannot be run, 130 interrupted.
+// 1 something is not, or a machine could not be run, 2 usage, 3 no QEMU or no image, 130 interrupted.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -32,17 +32,6 @@ std::vector<Scenario> chosen(const Options& options) {
   return some;
 }
 
-/// A machine that cannot be run costs its scenario, not the report.
-std::vector<Outcome> run_or_say_why(const Scenario& scenario, const Bench& bench) {
-  try {
-    return scenario.run(bench);
-  } catch (const host::RunError& error) {
-    Outcome outcome = outcome_of(bench, scenario.name);
-    outcome.expect("the machine runs", false, error.what());
-    return {outcome};
-  }
-}
-
 int run(const Options& options) {
   if (options.list) {
     for (const Scenario& scenario : scenarios()) fmt::print("{:<10} {}\n", scenario.name, scenario.about);
@@ -53,7 +42,7 @@ int run(const Options& options) {
   for (const Bench& bench : benches_of(options.benches)) {
     for (const Scenario& scenario : some) {
       fmt::print(stderr, "metal: {} on QEMU {}\n", scenario.name, bench.release);
-      for (Outcome& outcome : run_or_say_why(scenario, bench)) outcomes.push_back(std::move(outcome));
+      for (Outcome& outcome : run_scenario(scenario, bench)) outcomes.push_back(std::move(outcome));
     }
   }
   fmt::print("{}", table_of(outcomes));

@@ -29,6 +29,16 @@ const std::vector<Scenario>& scenarios() {
   return all;
 }
 
+std::vector<Outcome> run_scenario(const Scenario& scenario, const Bench& bench) {
+  Outcome outcome = outcome_of(bench, scenario.name);
+  try {
+    return scenario.run(bench);
+  } catch (const std::exception& error) {  // RunError, or of files or memory
+    outcome.expect("it can be run", false, error.what());
+  }
+  return {outcome};
+}
+
 MachineSetup setup_of(const Bench& bench, const std::string& name, const std::string& part) {
   std::string folder = name + fmt::format(" qemu{}", bench.release);
   std::ranges::replace(folder, ' ', '-');

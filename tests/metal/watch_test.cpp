@@ -13,6 +13,7 @@
 #include "tests/metal/image_file.hpp"
 #include "tests/metal/outcome.hpp"
 #include "tests/metal/qmp.hpp"
+#include "tests/metal/scenario.hpp"
 #include "tests/metal/serial.hpp"
 #include "tests/metal/trace.hpp"
 #include "tests/metal/updates.hpp"
@@ -163,6 +164,18 @@ TEST(Outcome, PassesOnlyWhenSomethingWasCheckedAndNothingFailed) {
   outcome.tell_at_end("said once");
   const std::string twice = table_of({outcome, outcome});
   EXPECT_EQ(twice.find("said once"), twice.rfind("said once"));
+}
+
+TEST(Scenario, ThatCannotBeRunIsAFailedOutcome) {
+  const Bench bench{.binary = {"/nonexistent/qemu", {}, {}}, .release = 7, .image = {}, .logs = "/logs"};
+  const auto throws = [](const Bench&) -> std::vector<Outcome> {
+    throw host::RunError(host::ExitCode::Internal, "guest RAM has no boot page");
+  };
+  const std::vector<Outcome> outcomes = run_scenario({"lame", "cannot be run", throws}, bench);
+  ASSERT_EQ(outcomes.size(), 1u);
+  EXPECT_EQ(outcomes[0].name(), "lame (QEMU 7)");
+  EXPECT_FALSE(outcomes[0].passed());
+  EXPECT_NE(table_of(outcomes).find("it can be run: guest RAM has no boot page"), std::string::npos);
 }
 
 // An ELF64 program of one segment, with the note behind a text that only looks like it.
