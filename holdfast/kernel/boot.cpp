@@ -108,9 +108,11 @@ Status Kernel::find_units() {
   Bridges bridges(x_config);
   TRY_ASSIGN(const vtd::Dmar* dmar, vtd::Dmar::open(*table, bridges, x_memory.map, *x_early));
   for (const vtd::DmarUnit& description : dmar->units()) {
-    auto unit =
-        vtd::VtdUnit::create(x_world, x_memory.map, x_memory.touches, *x_early, *dmar, description,
-                             {.mode = x_options->mode, .rid_pasid = x_options->rid_pasid, .format = x_options->stage});
+    auto unit = vtd::VtdUnit::create(x_world, x_memory.map, x_memory.touches, *x_early, *dmar, description,
+                                     {.mode = x_options->mode,
+                                      .rid_pasid = x_options->rid_pasid,
+                                      .format = x_options->stage,
+                                      .rid_pasid_support = x_options->rid_pasid_support});
     if (unit.code() == Code::NoMemory) return Code::NoMemory;
     if (!unit.ok()) {
       log(LogLevel::Error, "kernel: a remapping unit cannot be used; its devices are not available");
