@@ -39,16 +39,13 @@ struct MachineSetup {
   std::chrono::seconds time_limit{60};
 };
 
-/// What QEMU's isa-debug-exit makes of the number that a kernel ends it with.
-[[nodiscard]] constexpr int status_of(metal::ExitCode code) { return 2 * static_cast<int>(code) + 1; }
-
 /// The statuses that QEMU exits with when the kernel ends it.
 enum class Status : int {
-  Panic = status_of(metal::ExitCode::Panic),
-  BootFailed = status_of(metal::ExitCode::BootFailed),
-  ScenarioFailed = status_of(metal::ExitCode::ScenarioFailed),
-  UpdateRefused = status_of(metal::ExitCode::UpdateRefused),
-  Done = status_of(metal::ExitCode::Done),
+  Panic = metal::qemu_status(metal::ExitCode::Panic),
+  BootFailed = metal::qemu_status(metal::ExitCode::BootFailed),
+  ScenarioFailed = metal::qemu_status(metal::ExitCode::ScenarioFailed),
+  UpdateRefused = metal::qemu_status(metal::ExitCode::UpdateRefused),
+  Done = metal::qemu_status(metal::ExitCode::Done),
 };
 
 class Machine {
