@@ -41,13 +41,15 @@ void WorkloadGroup::say_ready() {
 }
 
 void WorkloadGroup::say_landed() {
-  Counts landed{};
+  std::array<Landed, workload_kinds> landed{};
   come_back([&](Assignment& a) { return a.workload().count_landed(landed[index_of(a)]); });
   for (Assignment& a : x_assignments) {
     if (!a.running()) continue;
     Line line("back");
+    const Landed& its = landed[index_of(a)];
     line.pair("workload", a.name()).pair("generation", x_options.generation);
-    x_console.line(line.pair("landed", landed[index_of(a)]).view());
+    if (its.first) line.pair("first", *its.first);
+    x_console.line(line.pair("landed", its.count).view());
   }
 }
 
