@@ -8,8 +8,11 @@ WorkloadGroup::WorkloadGroup(Syscalls& system, const WorkloadOptions& options, C
       x_console(console),
       x_assignments{Assignment(system, x_net), Assignment(system, x_nvme), Assignment(system, x_hda),
                     Assignment(system, x_edu)} {
-  for (Assignment& a : x_assignments)
-    if (options.has(a.workload().plan().kind)) a.status = Status::Running;
+  for (Assignment& a : x_assignments) {
+    const WorkloadKind kind = a.workload().plan().kind;
+    if (!options.has(kind)) continue;
+    a.status = options.generation != 0 && options.leaves(kind) ? Status::Left : Status::Running;
+  }
 }
 
 bool WorkloadGroup::any(Status status) const {
@@ -38,6 +41,11 @@ void WorkloadGroup::say_ready() {
   for (Assignment& a : x_assignments)
     if (a.running())
       x_console.line(Line("ready").pair("workload", a.name()).pair("generation", x_options.generation).view());
+}
+
+void WorkloadGroup::say_left() {
+  for (Assignment& a : x_assignments)
+    if (a.status == Status::Left) x_console.line(Line("left").pair("workload", a.name()).view());
 }
 
 void WorkloadGroup::say_landed() {
