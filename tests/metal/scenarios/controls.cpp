@@ -1,6 +1,7 @@
 // Controls: what is broken on purpose before the jump must be seen, or everything else proves nothing. The network card
 // is the victim; the sound card beside it shows who else is hurt.
 #include "tests/metal/scenario.hpp"
+#include "tests/metal/scenarios/landed.hpp"
 
 namespace metal_test {
 namespace {
@@ -52,6 +53,15 @@ void check_view(Machine& machine, const Control& control, Outcome& outcome) {
                  fmt::format("{}", complaints.empty() ? "nothing" : complaints.front()));
 }
 
+/// What net.cpp counts as delivered must be nothing when the card cannot deliver. Before the branch it still could.
+void check_nothing_delivered(const std::vector<Line>& lines, Outcome& outcome) {
+  const auto delivery = delivered(lines, 1, "Entered", "AdoptionDone");
+  outcome.expect("frames delivered from Entered to AdoptionDone", delivery && delivery->filled == 0,
+                 delivery ? fmt::format("{}, expected none", delivery->filled) : "the lines do not say it");
+  if (const auto whole = delivered(lines, 1, "JumpBegin", "AdoptionDone"))
+    outcome.tell(fmt::format("{} of {} descriptors filled that the head passed", whole->filled, whole->passed));
+}
+
 }  // namespace
 
 const std::vector<Control>& controls() {
@@ -92,6 +102,7 @@ Outcome run_control(const Bench& bench, const Control& control) {
   check_trace(trace, control, outcome);
   check_fate(lines, "net", control.victim, outcome);
   check_fate(lines, "hda", control.neighbour, outcome);
+  if (control.victim == Fate::Failed) check_nothing_delivered(lines, outcome);
   if (*control.said != '\0') {
     const bool said = says(lines, control.said);
     outcome.expect("the kernel says so", said, fmt::format("\"{}\"", control.said));
