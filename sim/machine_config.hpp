@@ -71,6 +71,7 @@ struct MachineConfig {
   LargePages large_pages = LargePages::TwoMiB;
   unsigned fault_records = 8;     // 1 .. 224
   bool coherent = true;           // ECAP.C and ECAP.SMPWCS
+  bool reports_rid_pasid = true;  // ECAP.RPS; RID_PASID is looked at in any case
   bool srtp_invalidates = false;  // CAP.ESRTPS
   CacheModel caches = CacheModel::Hoarding;
   bool count_stale_uses = false;  // walk afresh at every cache hit and count differences (slow)

@@ -74,10 +74,11 @@ ModelWorld::ModelWorld(ModelMachine& machine, GenerationPlan plan)
 
 BootInfo ModelWorld::boot_info(const Handover& handover, std::string_view command_line) const {
   return {.memory_map = x_machine->memory_map(),
-          .own_image = {},
+          .own_image = x_plan.own_image,
           .rsdp = rsdp_address,
           .command_line = command_line,
-          .handover = handover};
+          .handover = handover,
+          .image_area_bytes = x_plan.image_area_bytes};
 }
 
 std::string ModelWorld::log_text() const {

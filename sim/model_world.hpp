@@ -64,6 +64,9 @@ struct GenerationPlan {
   u64 fail_allocation = 0;  // the k-th may_allocate() says no; 0: never
   Code fail_jump_with = Code::Ok;
   std::vector<std::byte> next_image_note;  // empty: no image is staged
+  // Of the boot info. The model's kernels run outside the machine's RAM, so the image is a claim.
+  PhysRange own_image = {};
+  u64 image_area_bytes = 0;
 };
 
 struct LogLine {

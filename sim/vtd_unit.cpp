@@ -59,7 +59,7 @@ void VtdUnit::write_capabilities() {
                  .with<ecap::Ssts>(has_stage(Stages::Second) ? 1 : 0)
                  .with<ecap::Fsts>(has_stage(Stages::First) ? 1 : 0)
                  .with<ecap::Smpwcs>(x_config.coherent ? 1 : 0)
-                 .with<ecap::Rps>(1)
+                 .with<ecap::Rps>(x_config.reports_rid_pasid ? 1 : 0)
                  .with<ecap::Pasid>(1)
                  .with<ecap::Pss>(19);
   x_registers.store(ver_offset, Ver().with<ver::Max>(4).raw());

@@ -29,7 +29,8 @@ struct Handover {
 };
 
 /// Where an image may run, so that no kernel gives its own memory out: the first one in memory that the map calls
-/// reserved, every later one in the image area. Scratch does not depend on where that is.
+/// reserved, every later one in the image area. Scratch does not depend on where that is; a kernel that finds itself
+/// in scratch, outside the image area, refuses to boot.
 struct BootInfo {
   std::span<const MemoryRange> memory_map;  // sorted, disjoint
   PhysRange own_image;                      // never given out; empty when the image is not in the machine's RAM

@@ -63,34 +63,47 @@ Status Kernel::boot() {
 void Kernel::open_incoming_map() {
   if (!x_boot.is_live()) return;
   auto incoming = kho::IncomingMap::open(x_memory.map, x_boot.handover);
-  if (incoming.ok() && !incoming->scratch().empty() && has_own_image(incoming->scratch().front())) {
+  if (!incoming.ok() || incoming->scratch().empty()) {
+    log(LogLevel::Error, "kernel: what the previous kernel handed over cannot be read; every device is blocked");
+  } else if (!spares_own_image(incoming->scratch().front())) {
+    log(LogLevel::Error, "kernel: the scratch memory handed over is not that of this image; every device is blocked");
+  } else {
     x_incoming.emplace(std::move(incoming).value());
-    return;
   }
-  log(LogLevel::Error, "kernel: what the previous kernel handed over cannot be read; every device is blocked");
 }
 
-/// A kernel that was jumped into runs in the image area of @p scratch: what says otherwise would have it overwrite
-/// itself.
-bool Kernel::has_own_image(const PhysRange& scratch) const {
-  if (x_boot.image_area_bytes == 0) return true;
-  return x_boot.image_area_bytes < scratch.size_bytes &&
-         image_area_of(scratch).contains(x_boot.own_image.start, x_boot.own_image.size_bytes);
+/// True when early allocations from @p scratch cannot meet the running image. A kernel that was jumped into runs in
+/// the image area, where there is one; the first one anywhere but in the rest of scratch.
+bool Kernel::spares_own_image(const PhysRange& scratch) const {
+  if (x_boot.image_area_bytes >= scratch.size_bytes) return false;
+  if (x_boot.is_live() && x_boot.image_area_bytes != 0)
+    return image_area_of(scratch).contains(x_boot.own_image.start, x_boot.own_image.size_bytes);
+  return !early_part_of(scratch).overlaps(x_boot.own_image);
 }
 
 PhysRange Kernel::image_area_of(const PhysRange& scratch) const {
-  return {scratch.start + (scratch.size_bytes - x_boot.image_area_bytes), x_boot.image_area_bytes};
+  return {scratch.start + early_part_of(scratch).size_bytes, x_boot.image_area_bytes};
+}
+
+PhysRange Kernel::early_part_of(const PhysRange& scratch) const {
+  return {scratch.start, scratch.size_bytes - x_boot.image_area_bytes};
 }
 
 Status Kernel::place_scratch() {
+  PhysRange scratch;
   if (x_incoming) {
-    x_scratch = x_incoming->scratch().front();
+    scratch = x_incoming->scratch().front();
   } else {
     const u64 size = kho::default_scratch_bytes(x_boot.memory_map) + x_boot.image_area_bytes;
-    TRY_ASSIGN(x_scratch, kho::choose_scratch(x_boot.memory_map, size));
-    if (x_boot.is_live() && !has_own_image(x_scratch)) return Code::Corrupt;
+    TRY_ASSIGN(scratch, kho::choose_scratch(x_boot.memory_map, size));
+    if (!spares_own_image(scratch)) {
+      log(LogLevel::Error, x_boot.is_live() ? "kernel: the running image is not in the image area of scratch"
+                                            : "kernel: the running image is in scratch, outside the image area");
+      return x_boot.is_live() ? Code::Corrupt : Code::Invalid;
+    }
   }
-  x_early.emplace(x_memory.map, PhysRange{x_scratch.start, x_scratch.size_bytes - x_boot.image_area_bytes});
+  x_scratch = scratch;
+  x_early.emplace(x_memory.map, early_part_of(scratch));
   return {};
 }
 
@@ -108,9 +121,11 @@ Status Kernel::find_units() {
   Bridges bridges(x_config);
   TRY_ASSIGN(const vtd::Dmar* dmar, vtd::Dmar::open(*table, bridges, x_memory.map, *x_early));
   for (const vtd::DmarUnit& description : dmar->units()) {
-    auto unit =
-        vtd::VtdUnit::create(x_world, x_memory.map, x_memory.touches, *x_early, *dmar, description,
-                             {.mode = x_options->mode, .rid_pasid = x_options->rid_pasid, .format = x_options->stage});
+    auto unit = vtd::VtdUnit::create(x_world, x_memory.map, x_memory.touches, *x_early, *dmar, description,
+                                     {.mode = x_options->mode,
+                                      .rid_pasid = x_options->rid_pasid,
+                                      .format = x_options->stage,
+                                      .rid_pasid_support = x_options->rid_pasid_support});
     if (unit.code() == Code::NoMemory) return Code::NoMemory;
     if (!unit.ok()) {
       log(LogLevel::Error, "kernel: a remapping unit cannot be used; its devices are not available");

@@ -76,8 +76,9 @@ class Kernel {
   /// Live, and nothing of the previous kernel can be read: all memory is about to be given out, so a unit that might
   /// still translate must end the boot.
   [[nodiscard]] bool must_block_everything() const { return x_boot.is_live() && !x_incoming; }
-  [[nodiscard]] bool has_own_image(const PhysRange& scratch) const;
+  [[nodiscard]] bool spares_own_image(const PhysRange& scratch) const;
   [[nodiscard]] PhysRange image_area_of(const PhysRange& scratch) const;
+  [[nodiscard]] PhysRange early_part_of(const PhysRange& scratch) const;
   Status place_scratch();
   Status find_units();
   Status take_over_units();

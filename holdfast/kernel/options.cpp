@@ -51,6 +51,9 @@ Result<Options> parse_command_line(std::string_view line) {
       TRY(choose(*options.stage, word.value, "first", pt::Format::X86FirstStage, "second", pt::Format::VtdSecondStage));
     } else if (word.key == "rid_pasid") {
       TRY_ASSIGN(options.rid_pasid, number_below(vtd::rid_pasid_limit, word.value));
+    } else if (word.key == "rps") {
+      TRY(choose(options.rid_pasid_support, word.value, "reported", vtd::RidPasidSupport::Reported, "assumed",
+                 vtd::RidPasidSupport::Assumed));
     } else if (word.key == "policy") {
       TRY(choose(options.policy, word.value, "holdfast", luo::Policy::Holdfast, "linux", luo::Policy::Linux));
     } else if (word.key == "tables") {

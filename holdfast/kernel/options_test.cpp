@@ -15,6 +15,7 @@ TEST(KernelOptions, DefaultsAreScalableHoldfastArena) {
   EXPECT_EQ(options->tables, TableMode::Arena);
   EXPECT_EQ(options->rid_pasid, 0u);
   EXPECT_EQ(options->stage, std::nullopt) << "whatever the unit has";
+  EXPECT_EQ(options->rid_pasid_support, vtd::RidPasidSupport::Reported);
 }
 
 TEST(KernelOptions, StageIsFirstOrSecond) {
@@ -43,6 +44,14 @@ TEST(KernelOptions, RidPasidBelongsToScalableMode) {
   EXPECT_EQ(parse_command_line("mode=legacy rid_pasid=65").code(), Code::Invalid);
   EXPECT_TRUE(parse_command_line("mode=legacy rid_pasid=0").ok());
   EXPECT_TRUE(parse_command_line("mode=legacy rid_pasid=65 mode=scalable").ok());
+}
+
+TEST(KernelOptions, RpsIsReportedOrAssumed) {
+  EXPECT_EQ(parse_command_line("rps=assumed")->rid_pasid_support, vtd::RidPasidSupport::Assumed);
+  EXPECT_EQ(parse_command_line("rid_pasid=65 rps=assumed")->rid_pasid, 65u);
+  EXPECT_EQ(parse_command_line("rps=assumed rps=reported")->rid_pasid_support, vtd::RidPasidSupport::Reported);
+  for (const char* line : {"rps", "rps=", "rps=1", "rps=Assumed", "rps=assume"})
+    EXPECT_EQ(parse_command_line(line).code(), Code::Invalid) << line;
 }
 
 TEST(KernelOptions, ReadsEveryWordAndTheLastOneWins) {

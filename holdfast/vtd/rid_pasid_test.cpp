@@ -70,6 +70,19 @@ TEST(RidPasid, IsZeroOnAUnitThatKnowsNoOther) {
   EXPECT_EQ(kernel->word(kernel->context_entry(device, Mode::Scalable) + 8), 0u);
 }
 
+TEST(RidPasid, IsUsedOnAUnitThatIsAssumedToKnowIt) {
+  HardwareWorld world(test_cap, test_ecap & ~ecap_rps);
+  TestKernel kernel(
+      world, UnitOptions{.mode = Mode::Scalable, .rid_pasid = chosen, .rid_pasid_support = RidPasidSupport::Assumed});
+  ASSERT_TRUE(kernel.unit->start_fresh().ok());
+  ASSERT_TRUE(kernel.unit->attach_memory(kernel.host.memory).ok());
+  EXPECT_TRUE(world.log_lines.empty()) << world.log_lines.front();
+  const EntrySpec spec = kernel.make_spec(0x2000000);
+  kernel.attach(device, spec);
+  EXPECT_EQ(kernel.word(kernel.context_entry(device, Mode::Scalable) + 8), chosen);
+  EXPECT_EQ(kernel.unit->read_entry(device).spec, spec);
+}
+
 /// Kernel A, with RID_PASID 65, preserves one device; kernel B has another option.
 class RidPasidAdoption : public testing::Test {
  protected:
@@ -88,8 +101,10 @@ class RidPasidAdoption : public testing::Test {
     world_b = std::make_unique<HardwareWorld>(world_a, AfterJump{});
   }
   /// Adopts the unit; answers what it says of the device.
-  Code adopt(u32 option = 0) {
-    b = std::make_unique<TestKernel>(*world_b, UnitOptions{Mode::Scalable, option}, TestOpen::Later);
+  Code adopt(u32 option = 0, RidPasidSupport support = RidPasidSupport::Reported) {
+    b = std::make_unique<TestKernel>(
+        *world_b, UnitOptions{.mode = Mode::Scalable, .rid_pasid = option, .rid_pasid_support = support},
+        TestOpen::Later);
     EXPECT_TRUE(b->unit
                     ->adopt({.root_table = PhysAddr(record.root_table), .context_tables = record.context_tables_bitmap},
                             handover)
@@ -179,6 +194,12 @@ TEST_F(RidPasidAdoption, IsRefusedByAUnitThatDoesNotLookAtIt) {
   world_b->unit().set<u64>(hw::vtd::ecap_offset, test_ecap & ~ecap_rps);
   EXPECT_EQ(adopt(), Code::NotSupported);
   EXPECT_EQ(b->unit->read_entry(device).state, LiveEntry::State::Other);
+}
+
+TEST_F(RidPasidAdoption, IsBelievedOfAUnitThatIsAssumedToLookAtIt) {
+  world_b->unit().set<u64>(hw::vtd::ecap_offset, test_ecap & ~ecap_rps);
+  EXPECT_EQ(adopt(0, RidPasidSupport::Assumed), Code::Ok);
+  EXPECT_EQ(b->unit->read_entry(device).spec, spec);
 }
 
 }  // namespace

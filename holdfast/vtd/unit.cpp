@@ -28,6 +28,10 @@ InvalidationQueue::Width queue_width(Ecap ecap) {
   return ecap.get<ecap::Smts>() != 0 ? InvalidationQueue::Width::Bits256 : InvalidationQueue::Width::Bits128;
 }
 
+bool knows_rid_pasid(Ecap ecap, const UnitOptions& options) {
+  return ecap.get<ecap::Rps>() != 0 || options.rid_pasid_support == RidPasidSupport::Assumed;
+}
+
 u32 domain_id_count(Cap cap) {
   const u64 shift = 4 + 2 * cap.get<cap::Nd>();
   return shift >= 16 ? u32{1} << 16 : u32{1} << shift;
@@ -84,7 +88,7 @@ Result<VtdUnit*> VtdUnit::create(World& world, const DirectMap& map, TouchMeter&
                                                      : "stage=first is not served: second stage");
     world.log(LogLevel::Error, line.text(" is all that it has in this mode").view());
   }
-  if (options.rid_pasid != 0 && ecap.get<ecap::Rps>() == 0) {
+  if (options.rid_pasid != 0 && !knows_rid_pasid(ecap, options)) {
     options.rid_pasid = 0;
     LogLine line = unit_line(description.register_base);
     world.log(LogLevel::Warning, line.text("RID_PASID is 0: it knows no other").view());
@@ -103,6 +107,7 @@ VtdUnit::VtdUnit(World& world, const DirectMap& map, TouchMeter& touches, const 
       x_registers(registers),
       x_cap(registers.read<Cap>(cap_offset)),
       x_ecap(registers.read<Ecap>(ecap_offset)),
+      x_knows_rid_pasid(knows_rid_pasid(x_ecap, options)),
       x_rid_pasid(options.rid_pasid),
       x_wanted_format(options.format),
       x_queue(world, map, x_registers, memory.queue, queue_width(x_ecap)),

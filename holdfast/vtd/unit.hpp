@@ -32,14 +32,21 @@
 
 namespace holdfast::vtd {
 
+/// Whether hardware looks at the RID_PASID of a context entry. There is hardware that does and does not say so.
+enum class RidPasidSupport : u8 {
+  Reported,  // where ECAP.RPS is set
+  Assumed,   // whatever ECAP says
+};
+
 struct UnitOptions {
   /// Falls back to Legacy where the unit lacks it. Where translation is on already the mode is what hardware runs in,
   /// which cannot change without a moment in which nothing translates. limits() says which it is.
   Mode mode = Mode::Scalable;
-  u32 rid_pasid = 0;  // below rid_pasid_limit; 0 where the unit knows no other (ECAP.RPS clear), which is logged
+  u32 rid_pasid = 0;  // below rid_pasid_limit; 0 where the unit knows no other (see rid_pasid_support), which is logged
   /// First or second stage for new domains; nothing: second where the unit has it in the mode in use.
   /// A unit that has only the other says so and uses that.
   std::optional<pt::Format> format = std::nullopt;
+  RidPasidSupport rid_pasid_support = RidPasidSupport::Reported;
 };
 
 class VtdUnit final : public iommu::Unit {
@@ -180,6 +187,7 @@ class VtdUnit final : public iommu::Unit {
   UnitRegisters x_registers;
   hw::vtd::Cap x_cap;
   hw::vtd::Ecap x_ecap;
+  bool x_knows_rid_pasid;
   u32 x_rid_pasid;  // of context entries made here
   std::optional<pt::Format> x_wanted_format;
   RidPasids x_rid_pasids;  // of every device whose tables are known

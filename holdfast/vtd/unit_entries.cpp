@@ -41,7 +41,7 @@ bool VtdUnit::is_possible(const EntrySpec& spec) const {
 
 Result<PasidTables> VtdUnit::pasid_tables(std::span<const Quad> context) const {
   TRY_ASSIGN(const PasidTables tables, read_pasid_tables(*x_map, *x_touches, context));
-  if (tables.rid_pasid != 0 && x_ecap.get<hw::vtd::ecap::Rps>() == 0) return Code::NotSupported;
+  if (tables.rid_pasid != 0 && !x_knows_rid_pasid) return Code::NotSupported;
   return tables;
 }
 

@@ -31,6 +31,7 @@ sim::MachineConfig machine_config(const Scene& scene) {
   config.units = 2;
   config.caches = scene.caches;
   config.stages = scene.stages;
+  config.reports_rid_pasid = scene.reports_rid_pasid;
   config.deepest_levels = scene.levels;
   config.count_stale_uses = scene.stale == StaleUses::Counted;
   config.devices.resize(preserved_devices + 1);
@@ -43,7 +44,7 @@ sim::MachineConfig machine_config(const Scene& scene) {
 
 std::string command_line(const Scene& scene) {
   return "mode=" + scene.mode + " tables=" + scene.tables + " rid_pasid=" + std::to_string(scene.rid_pasid) +
-         (scene.stage.empty() ? "" : " stage=" + scene.stage);
+         (scene.stage.empty() ? "" : " stage=" + scene.stage) + (scene.rps.empty() ? "" : " rps=" + scene.rps);
 }
 
 vmm::Options vmm_options(const Scene& scene) {

@@ -22,6 +22,8 @@ struct Scene {
   sim::Stages stages = sim::Stages::Second;
   u8 levels = 4;
   u32 rid_pasid = 0;
+  bool reports_rid_pasid = true;  // of the units
+  std::string rps;                // of the command line; empty: not said
   sim::CacheModel caches = sim::CacheModel::Hoarding;
   u64 ram_bytes = u64{32} << 20;
   u64 file_bytes = u64{256} << 10;

@@ -63,5 +63,44 @@ TEST(RidPasid, BeyondTheDirectoryCostsTheDeviceAndIsNamed) {
   EXPECT_EQ(machine.wild(), 0u);
 }
 
+Scene of_units_that_do_not_report_it() {
+  Scene scene;
+  scene.rid_pasid = chosen;
+  scene.reports_rid_pasid = false;
+  scene.rps = "assumed";
+  return scene;
+}
+
+TEST(RidPasid, CrossesUpdatesOnUnitsThatAreAssumedToKnowIt) {
+  Circle circle(of_units_that_do_not_report_it());
+  const host::Generation first = circle.generation();
+  ASSERT_TRUE(first.jumped()) << first.text();
+  EXPECT_EQ(first.log.find("RID_PASID"), std::string::npos) << first.log;
+  ASSERT_NO_FATAL_FAILURE(circle.run_to_the_end());
+  expect_clean(circle);
+  for (u32 i = 0; i < preserved_devices; ++i) EXPECT_EQ(rid_pasid_of(circle.session.machine(), i), chosen);
+}
+
+TEST(RidPasid, OfAUnitThatIsNotAssumedToKnowItCostsTheDevice) {
+  Scene scene = of_units_that_do_not_report_it();
+  Circle circle(scene);
+  ASSERT_TRUE(circle.generation().jumped());
+  scene.rps = "reported";
+  circle.session.set_command_line(command_line(scene));
+  const host::Generation next = circle.session.run([](host::ModelSession::Context& context) {
+    for (int turn = 0; turn < 100; ++turn) context.world.relax();
+  });
+  ASSERT_TRUE(next.returned()) << next.text();
+  ASSERT_EQ(next.boot, Code::Ok) << next.text();
+  EXPECT_NE(next.log.find("RID_PASID is 0: it knows no other"), std::string::npos) << next.log;
+  EXPECT_NE(next.log.find("00:03.0: its unit does not know its RID_PASID"), std::string::npos) << next.log;
+  sim::Machine& machine = circle.session.machine();
+  for (u32 i = 0; i < preserved_devices; ++i) {
+    EXPECT_EQ(*machine.ram().load64(context_entry(machine, i)) & 1, 0u) << "blocked";
+    EXPECT_GT(machine.counters(i).faulted, 0u);
+  }
+  EXPECT_EQ(machine.wild(), 0u);
+}
+
 }  // namespace
 }  // namespace circle
