@@ -32,7 +32,7 @@ void print_kept_log() {
   const u64 lost = page.log_lost_bytes;
   page.log_bytes = page.log_lost_bytes = 0;  // first: an exception in here must not come here again and again
   print(kept);
-  if (lost != 0) (Line() << "kernel: " << lost << " bytes of log are lost").print();
+  if (lost != 0) (Line() << "\nkernel: " << lost << " bytes of log are lost").print();  // they end within a line
 }
 
 }  // namespace metal

@@ -78,6 +78,7 @@ void read_loader_s_word(u64 start_info) {
 void check_boot_page() {
   std::string_view bad;
   if (const Status good = check(boot_page(), bad); !good.ok()) {
+    print_kept_log();
     (Line() << "the boot page that the kernel before left cannot be believed: " << bad).print();
     give_up(ExitCode::BootFailed, "boot-page", good.code());
   }

@@ -5,6 +5,8 @@
 #include <array>
 #include <random>
 
+#include "metal/reach.hpp"
+
 namespace metal {
 namespace {
 
@@ -55,6 +57,17 @@ TEST(MemoryMap, IsSortedDisjointAndRightForAnyInput) {
     }
     EXPECT_EQ(found, expected) << "seed " << seed;
   }
+}
+
+TEST(Reach, CoversAllRamAndTheRegistersBelowFourGib) {
+  EXPECT_EQ(mapped_bytes(std::span<const MemoryRange>()), 4 * gib);
+  EXPECT_EQ(mapped_bytes(512 << 20), 4 * gib);
+  EXPECT_EQ(mapped_bytes(4 * gib), 4 * gib);
+  EXPECT_EQ(mapped_bytes(4 * gib + page_size_bytes), 5 * gib);
+  EXPECT_EQ(mapped_bytes(reach_bytes), reach_bytes);
+  const std::array<MemoryRange, 2> ranges{
+      {{{PhysAddr(0), 0x80000000}}, {{PhysAddr(0x100000000), 0x80000000}, MemoryKind::Reserved}}};
+  EXPECT_EQ(mapped_bytes(ranges), 6 * gib);
 }
 
 TEST(MemoryMap, RefusesWhatItCannotHold) {
