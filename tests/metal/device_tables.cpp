@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <set>
 
+#include "sim/walk/x86_first_stage.hpp"
+
 namespace metal_test {
 namespace {
 
@@ -14,8 +16,11 @@ constexpr u64 page_mask = 0x000f'ffff'ffff'f000;
 constexpr u64 table_mode = 0xc00;  // RTADDR_REG.TTM, 11.4.5
 constexpr u64 scalable_table_mode = 0x400;
 constexpr u64 present = 1;
-constexpr u64 fault_disabled = 2;     // FPD: no business of ours, but not reserved
-constexpr u64 second_stage_only = 2;  // PGTT, 9.6
+constexpr u64 fault_disabled = 2;    // FPD: no business of ours, but not reserved
+constexpr u64 first_stage_only = 1;  // PGTT, 9.6
+constexpr u64 second_stage_only = 2;
+constexpr unsigned host_address_bits = 48;
+constexpr u64 large_page = 1 << 7;  // PS of a first-stage entry, 9.7
 
 struct Entry {
   u64 low = 0;
@@ -94,10 +99,47 @@ class Reader {
     const PhysAddr at = table + (pasid & 63) * 64;
     const Entry pasid_entry = load(at);
     if ((pasid_entry.low & present) == 0) return;
-    if ((pasid_entry.low >> 6 & 7) != second_stage_only)
-      return fail(source_text(source) + ": not translated by a second-stage table");
-    read_domain(source, PhysAddr(pasid_entry.low & page_mask), pasid_entry.low >> 2 & 7,
-                static_cast<u16>(pasid_entry.high & 0xffff));
+    const auto domain = static_cast<u16>(pasid_entry.high & 0xffff);
+    const u64 type = pasid_entry.low >> 6 & 7;
+    if (type == second_stage_only)
+      read_domain(source, PhysAddr(pasid_entry.low & page_mask), pasid_entry.low >> 2 & 7, domain);
+    else if (type == first_stage_only)
+      read_first_stage(source, load(at + 16).low, domain);
+    else
+      return fail(source_text(source) + ": not translated by one table of first or second stage");
+    if (x_result.ok()) x_result.devices.back().rid_pasid = static_cast<u32>(pasid);
+  }
+
+  /// 9.6: @p word is the third of the PASID entry, with the table and its mode (0: four levels, 1: five).
+  void read_first_stage(u16 source, u64 word, u16 domain) {
+    const u64 mode = word >> 2 & 3;
+    if (mode > 1) return fail(source_text(source) + ": a first-stage mode that is reserved");
+    const sim::walk::FirstStage stage{.top_table = PhysAddr(word & page_mask),
+                                      .levels = static_cast<unsigned>(mode) + 4,
+                                      .host_address_bits = host_address_bits};
+    DeviceTables device{.source = source,
+                        .domain = domain,
+                        .first_stage = true,
+                        .top = stage.top_table,
+                        .levels = stage.levels,
+                        .leaves = {}};
+    note_first_stage(stage.top_table, stage.levels);
+    const auto end =
+        sim::walk::enumerate_leaves(sim::walk::words_of(x_memory), stage, [&](const sim::walk::FoundLeaf& leaf) {
+          const sim::walk::Mapping& found = leaf.mapping;
+          device.leaves.push_back(
+              {found.iova, found.address, u64{1} << found.page_lg2, found.permissions.read, found.permissions.write});
+        });
+    if (!end.ok()) fail(source_text(source) + ": first-stage tables: " + std::string(end.why));
+    x_result.devices.push_back(std::move(device));
+  }
+
+  void note_first_stage(PhysAddr table, unsigned level) {
+    if (x_pages.contains(table.value) || !note_page(table, "a page table") || level == 1) return;
+    for (u64 i = 0; i < 512; ++i) {
+      const u64 entry = x_memory.load64(table + 8 * i).value_or(0);
+      if ((entry & present) != 0 && (entry & large_page) == 0) note_first_stage(PhysAddr(entry & page_mask), level - 1);
+    }
   }
 
   void read_domain(u16 source, PhysAddr top, u64 width, u16 domain) {

@@ -1,9 +1,9 @@
 // The tables of a VT-d unit, read from outside: from its root pointer to every page that a device may reach.
 //
 // Root, context and PASID entries are read here word by word from the manual (VT-d specification 4.1, chapter 9), the
-// pages below them by the naive walker of sim/walk; nothing is shared with holdfast/vtd. Second-stage tables only: the
-// project's kernels make no others. The first thing that is not as the manual has it ends the reading with a sentence.
-// Pure; memory may be written by the machine meanwhile unless that is stopped.
+// pages below them by the naive walkers of sim/walk; nothing is shared with holdfast/vtd. Second-stage tables, and
+// first-stage ones that are not nested. The first thing that is not as the manual has it ends the reading with a
+// sentence. Pure; memory may be written by the machine meanwhile unless that is stopped.
 #pragma once
 
 #include <string>
@@ -19,6 +19,8 @@ using namespace holdfast;  // NOLINT: a test of the library
 struct DeviceTables {
   u16 source = 0;  // bus, device and function
   u16 domain = 0;
+  u32 rid_pasid = 0;  // scalable mode: the PASID of its requests without one
+  bool first_stage = false;
   PhysAddr top;
   unsigned levels = 0;
   std::vector<sim::walk::Leaf> leaves;

@@ -11,15 +11,15 @@ constexpr auto between_looks = std::chrono::milliseconds(10);
 bool JumpWatch::watch(u64 jump) {
   const auto before = look_in_passing("before");
   if (!before) return false;
-  Look held;
-  if (!look_inside(jump, *before, held)) return false;
+  Held held;
+  if (!look_inside(jump, *before, held) || !look_after_adoption(jump, held)) return false;
   // The new kernel's guest may replace the tables as soon as it has them back: pages stay the same, tables need not.
   const auto taken_back = [&](const Line& line) { return line.is("update") && line.number("generation") == jump; };
   if (!x_machine.wait_for(taken_back)) return false;
   const auto after = look_in_passing("after");
   if (!after) return false;
   x_outcome.expect_none(fmt::format("jump {}: tables after it", jump),
-                        compare_tables(held, *after, Tables::MayBeReplaced));
+                        compare_tables(held.look, *after, Tables::MayBeReplaced));
   return true;
 }
 
@@ -32,16 +32,17 @@ std::optional<Look> JumpWatch::look_in_passing(const char* when) {
   return look;
 }
 
-bool JumpWatch::look_inside(u64 jump, const Look& before, Look& held) {
-  const bool waits = x_machine.wait_for_hold(jump);
+bool JumpWatch::look_inside(u64 jump, const Look& before, Held& held_pages) {
+  const bool waits = x_machine.wait_for_hold(jump, metal::holds_before_branch);
   if (x_machine.has_ended()) return false;
   x_outcome.expect(fmt::format("jump {}: seen from outside", jump), waits, waits ? "yes" : "the hold was missed");
   if (!waits || !x_machine.stop()) return false;
   const GuestMemory& memory = x_machine.memory();
   const auto look = x_machine.look();
   if (!look) return false;
-  held = *look;
-  const bool still = held.boot.holding == 1;
+  held_pages.look = *look;
+  const Look& held = held_pages.look;
+  const bool still = held.boot.holding == metal::holds_before_branch;
   x_outcome.expect(fmt::format("jump {}: held while it was looked at", jump), still, still ? "yes" : "no longer");
   x_outcome.expect_none(fmt::format("jump {}: tables inside the blackout", jump),
                         compare_tables(before, held, Tables::Stay));
@@ -49,24 +50,60 @@ bool JumpWatch::look_inside(u64 jump, const Look& before, Look& held) {
                         check_handed_over(memory, held));
   x_outcome.expect(fmt::format("jump {}: fault status", jump), held.fault_status == 0,
                    fmt::format("{:#x}", held.fault_status));
-  const PageDigests first = memory.digest_pages();
+  held_pages.pages = memory.digest_pages();
   if (!x_machine.go_on()) return false;
   std::this_thread::sleep_for(between_looks);
   if (!x_machine.stop()) return false;
   const PageDigests second = memory.digest_pages();
-  const bool ended_in_hold = read_boot_page(memory).holding == 1;
+  const bool ended_in_hold = read_boot_page(memory).holding == metal::holds_before_branch;
   memory.end_hold();
   if (!x_machine.go_on()) return false;
   x_outcome.expect(fmt::format("jump {}: both looks inside the hold", jump), ended_in_hold,
                    ended_in_hold ? "yes" : "metal.hold_us is too short");
   if (!ended_in_hold) return true;  // what changed then says nothing
 
-  const std::vector<PhysAddr> changed = changed_pages(first, second);
+  const std::vector<PhysAddr> changed = changed_pages(held_pages.pages, second);
   x_outcome.expect_none(fmt::format("jump {}: what changed inside the blackout", jump),
                         check_changes(memory, held, x_machine.first_image(), changed));
   const PageSet writable = writable_pages(memory, held.tables);
   for (const PhysAddr page : changed) x_pages_written += writable.contains({page, page_size_bytes}) ? 1 : 0;
   return true;
+}
+
+bool JumpWatch::look_after_adoption(u64 jump, const Held& held) {
+  const bool waits = x_machine.wait_for_hold(jump, metal::holds_after_adoption);
+  if (x_machine.has_ended()) return false;
+  x_outcome.expect(fmt::format("jump {}: adoption seen from outside", jump), waits, waits ? "yes" : "it was missed");
+  if (!waits) return false;
+  check_walks(jump);
+  if (!x_machine.stop()) return false;
+  const GuestMemory& memory = x_machine.memory();
+  const auto adopted = x_machine.look();
+  if (!adopted) return false;
+  const bool still = adopted->boot.holding == metal::holds_after_adoption;
+  x_outcome.expect(fmt::format("jump {}: held after adoption", jump), still,
+                   still ? "yes" : "metal.hold_us is too short");
+  if (still) {
+    x_outcome.expect_none(fmt::format("jump {}: tables after adoption", jump),
+                          compare_tables(held.look, *adopted, Tables::Stay));
+    x_outcome.expect_none(fmt::format("jump {}: what changed over it", jump),
+                          check_changes_over_jump(memory, held.look, changed_pages(held.pages, memory.digest_pages())));
+  }
+  memory.end_hold();
+  return x_machine.go_on();
+}
+
+/// While the new kernel waits after adoption nobody replaces a table: what the unit walks now is what was preserved.
+void JumpWatch::check_walks(u64 jump) {
+  constexpr auto patience = std::chrono::seconds(2);
+  constexpr auto between = std::chrono::milliseconds(10);
+  const auto end = std::min(x_machine.deadline(), Clock::now() + patience);
+  std::vector<std::string> wrong = check_walked_anew(x_machine.trace(), jump, x_unpreserved);
+  while (!wrong.empty() && Clock::now() < end) {
+    std::this_thread::sleep_for(between);
+    wrong = check_walked_anew(x_machine.trace(), jump, x_unpreserved);
+  }
+  x_outcome.expect_none(fmt::format("jump {}: preserved tables are walked anew", jump), wrong);
 }
 
 }  // namespace metal_test

@@ -100,13 +100,14 @@ Machine::Machine(const qemu::Binary& binary, const MachineSetup& setup)
 
 Machine::~Machine() { x_child.end(); }
 
-bool Machine::wait_for_hold(u64 jump) {
+bool Machine::wait_for_hold(u64 jump, u32 hold) {
   // The kernel writes while we read: one word at a time, and only what is alone in its meaning.
   const auto* page = reinterpret_cast<const metal::BootPage*>(x_memory.bytes().data() + metal::boot_page_address.value);
   while (Clock::now() < x_deadline && !has_ended()) {
     const u64 jumps = __atomic_load_n(&page->jumps, __ATOMIC_ACQUIRE);
-    if (jumps == jump && __atomic_load_n(&page->holding, __ATOMIC_ACQUIRE) == 1) return true;
-    if (jumps > jump) return false;  // it was missed
+    const u32 holding = __atomic_load_n(&page->holding, __ATOMIC_ACQUIRE);
+    if (jumps == jump && holding == hold) return true;
+    if (jumps > jump || (jumps == jump && holding > hold)) return false;  // it was missed
     std::this_thread::sleep_for(moment);
   }
   return false;
@@ -144,6 +145,7 @@ std::string ending_text(const host::Ending& ending, bool was_late) {
     case Status::BootFailed: return status + " (the kernel did not boot)";
     case Status::ScenarioFailed: return status + " (the VMM failed)";
     case Status::UpdateRefused: return status + " (live update refused)";
+    case Status::JumpFailed: return status + " (the jump failed)";
     case Status::Done: return status + " (all done)";
   }
   return ending.number == 0 ? status + " (triple fault)" : status;

@@ -45,6 +45,7 @@ enum class Status : int {
   BootFailed = metal::qemu_status(metal::ExitCode::BootFailed),
   ScenarioFailed = metal::qemu_status(metal::ExitCode::ScenarioFailed),
   UpdateRefused = metal::qemu_status(metal::ExitCode::UpdateRefused),
+  JumpFailed = metal::qemu_status(metal::ExitCode::JumpFailed),
   Done = metal::qemu_status(metal::ExitCode::Done),
 };
 
@@ -68,8 +69,9 @@ class Machine {
   [[nodiscard]] std::optional<Line> wait_for(const SerialLog::Wanted& wanted) {
     return x_serial->wait_for(wanted, x_deadline);
   }
-  /// True when the kernel waits inside its @p jump-th blackout (from 1); false when the machine ended before.
-  [[nodiscard]] bool wait_for_hold(u64 jump);
+  /// True when a kernel waits in the @p jump-th update (from 1) at the place @p hold (metal/boot_page.hpp); false when
+  /// the machine ended before, or the wait was missed.
+  [[nodiscard]] bool wait_for_hold(u64 jump, u32 hold);
   bool stop() { return x_qmp->stop(); }
   bool go_on() { return x_qmp->go_on(); }
   /// Tables and registers as they are; the machine must stand still. Nothing when it has ended.

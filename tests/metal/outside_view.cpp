@@ -60,6 +60,8 @@ Complaints compare_tables(const Look& before, const Look& after, Tables tables) 
                                   was.leaves.size(), is->leaves.size()));
     else if (tables == Tables::Stay && (is->top != was.top || is->domain != was.domain))
       complain(wrong, source_text(was.source) + " has another table or domain");
+    else if (is->rid_pasid != was.rid_pasid || is->first_stage != was.first_stage)
+      complain(wrong, source_text(was.source) + " has another RID_PASID or stage");
   }
   return wrong;
 }
@@ -109,6 +111,30 @@ Complaints check_changes(const GuestMemory& memory, const Look& held, const Phys
   for (const PhysAddr page : changed)
     if (!allowed.contains({page, page_size_bytes}))
       complain(wrong, fmt::format("page {:#x} changed inside the blackout, and no device may write it", page.value));
+  return wrong;
+}
+
+Complaints check_changes_over_jump(const GuestMemory& memory, const Look& held, const std::vector<PhysAddr>& changed) {
+  Complaints wrong;
+  const sim::walk::HandoverMap map = sim::walk::read_handover(memory, held.boot.handover);
+  if (!map.ok()) {
+    complain(wrong, "the map of what was handed over: " + map.error);
+    return wrong;
+  }
+  const PageSet writable = writable_pages(memory, held.tables);
+  PageSet preserved(memory.size_bytes());
+  for (const Block& block : map.preserved) preserved.add({block.start, block.size_bytes()});
+  PageSet of_kernels(memory.size_bytes());
+  of_kernels.add({metal::boot_page_address, (1 + metal::log_pages) * page_size_bytes});
+  for (const PhysRange& scratch : map.scratch) of_kernels.add(scratch);
+  for (const PhysAddr page : changed) {
+    const PhysRange range{page, page_size_bytes};
+    if (writable.contains(range)) continue;
+    if (preserved.contains(range))
+      complain(wrong, fmt::format("page {:#x} was handed over and changed, and no device may write it", page.value));
+    else if (!of_kernels.contains(range))
+      complain(wrong, fmt::format("page {:#x} changed outside scratch, and no device may write it", page.value));
+  }
   return wrong;
 }
 

@@ -46,7 +46,7 @@ void check_view(Machine& machine, const Control& control, Outcome& outcome) {
     return machine.go_on() ? std::move(now) : std::nullopt;
   };
   const auto before = look();
-  const auto held = machine.wait_for_hold(1) ? look() : std::nullopt;
+  const auto held = machine.wait_for_hold(1, metal::holds_before_branch) ? look() : std::nullopt;
   if (!before || !held) return outcome.expect("the blackout seen from outside", false, "it was missed");
   const Complaints complaints = compare_tables(*before, *held, Tables::Stay);
   outcome.expect("seen in the tables from outside", complaints.empty() != control.in_tables,
