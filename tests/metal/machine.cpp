@@ -70,7 +70,7 @@ std::vector<std::string> Machine::arguments(int qmp) const {
   if (x_setup.next == NextImage::FwCfg) add({"-fw_cfg", "name=opt/holdfast/next-image,file=" + next});
   const std::string separator = x_setup.vmm_words.empty() ? "" : " -- ";
   add({"-append", x_setup.kernel_words + separator + x_setup.vmm_words});
-  for (const char* name : event::all) add({"-trace", name});
+  for (const char* event : traced_events) add({"-trace", event});
   add({"-D", x_setup.folder / "trace.txt", "-msg", "timestamp=on"});
   line.insert(line.end(), x_setup.devices.begin(), x_setup.devices.end());
   return line;

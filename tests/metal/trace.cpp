@@ -1,6 +1,8 @@
 // See trace.hpp.
 #include "tests/metal/trace.hpp"
 
+#include <fmt/format.h>
+
 #include <charconv>
 #include <fstream>
 #include <sstream>
@@ -29,38 +31,25 @@ u16 source_of(std::string_view line) {
   return source;
 }
 
-/// What has to follow a queue that was started.
-enum class Awaited : u8 { Nothing, Invalidation, Walk };
-
-void follow_adoption(std::string_view name, std::string_view line, Awaited& awaited, TraceCounts& counts, u64& queues) {
-  if (name == event::queue && line.find("enabled 1") != std::string_view::npos && ++queues > 1) {
-    ++counts.adoptions;
-    awaited = Awaited::Invalidation;
-  }
-  if (name == event::forget && awaited == Awaited::Invalidation) {
-    ++counts.forgotten;
-    awaited = Awaited::Walk;
-  }
-  if (name == event::walk && awaited == Awaited::Walk) {
-    ++counts.walked_again;
-    awaited = Awaited::Nothing;
-  }
-}
-
 }  // namespace
 
 TraceCounts count_trace(std::string_view text) {
   TraceCounts counts;
-  Awaited awaited = Awaited::Nothing;
-  u64 queues = 0;
+  TraceOfKernel nobody;  // before any kernel has a queue
   while (!text.empty()) {
     const std::string_view line = text.substr(0, text.find('\n'));
     text.remove_prefix(line.size() < text.size() ? line.size() + 1 : line.size());
-    const std::string_view name = event_of(line);
-    if (name == event::enable) ++counts.enables;
-    if (name == event::root) ++counts.roots;
-    follow_adoption(name, line, awaited, counts, queues);
-    if (name != event::fault) continue;
+    const std::string_view event = event_of(line);
+    TraceOfKernel& kernel = counts.kernels.empty() ? nobody : counts.kernels.back();
+    if (event == "vtd_dmar_enable") ++counts.enables;
+    if (event == "vtd_reg_dmar_root") ++counts.roots;
+    if (event == "vtd_inv_qi_enable" && line.ends_with("enabled 1")) counts.kernels.emplace_back();
+    if (event == "vtd_inv_desc_iotlb_global") ++kernel.global_invalidations;
+    if (event == "vtd_iotlb_page_update") {
+      ++kernel.walks[source_of(line)];
+      if (kernel.global_invalidations != 0) ++kernel.walks_anew[source_of(line)];
+    }
+    if (event != "vtd_dmar_fault") continue;
     ++counts.faults;
     ++counts.faults_of[source_of(line)];
     if (counts.first_faults.size() < most_faults_told) counts.first_faults.emplace_back(line);
@@ -74,6 +63,23 @@ TraceCounts read_trace(const std::string& path) {
   text << file.rdbuf();
   if (!file) throw host::RunError(host::ExitCode::InputMissing, "cannot read the trace " + path);
   return count_trace(text.str());
+}
+
+std::vector<std::string> check_walked_anew(const TraceCounts& counts, u64 updates, const std::set<u16>& exempt) {
+  if (counts.kernels.size() != updates + 1)
+    return {fmt::format("{} kernels gave the unit a queue, expected {}", counts.kernels.size(), updates + 1)};
+  std::vector<std::string> wrong;
+  for (u64 update = 1; update <= updates; ++update) {
+    const TraceOfKernel& before = counts.kernels[update - 1];
+    const TraceOfKernel& after = counts.kernels[update];
+    if (after.global_invalidations == 0)
+      wrong.push_back(fmt::format("update {}: the unit was not made to forget", update));
+    if (before.walks.empty()) wrong.push_back(fmt::format("update {}: nobody was walked for before it", update));
+    for (const auto& [source, count] : before.walks)
+      if (!exempt.contains(source) && !after.walks_anew.contains(source))
+        wrong.push_back(fmt::format("update {}: source {:#x} was not walked for again", update, source));
+  }
+  return wrong;
 }
 
 }  // namespace metal_test

@@ -100,22 +100,6 @@ TEST(IommuTrace, IsCountedByEvent) {
   EXPECT_THROW((void)read_trace("/nonexistent/trace"), host::RunError);
 }
 
-TEST(TraceText, FollowsEachAdoptionToTheWalkAfterIt) {
-  const std::string cold = "vtd_inv_qi_enable enabled 1\nvtd_inv_desc_iotlb_global x\nvtd_iotlb_page_update sid 0x20\n";
-  const std::string off_and_on = "vtd_inv_qi_enable enabled 0\nvtd_inv_qi_enable enabled 1\n";
-  const std::string forget = "vtd_inv_desc_iotlb_global iotlb invalidate global\n";
-  const std::string walk = "vtd_iotlb_page_update IOTLB page update sid 0x20\n";
-  const auto numbers = [](const std::string& text) {
-    const TraceCounts counts = count_trace(text);
-    return std::vector<u64>{counts.adoptions, counts.forgotten, counts.walked_again};
-  };
-  EXPECT_EQ(numbers(cold), (std::vector<u64>{0, 0, 0})) << "a cold boot adopts nothing";
-  EXPECT_EQ(numbers(cold + off_and_on + forget + walk + walk), (std::vector<u64>{1, 1, 1}));
-  EXPECT_EQ(numbers(cold + off_and_on + walk), (std::vector<u64>{1, 0, 0})) << "nothing was forgotten";
-  EXPECT_EQ(numbers(cold + off_and_on + forget), (std::vector<u64>{1, 1, 0})) << "nothing was walked";
-  EXPECT_EQ(numbers(cold + off_and_on + forget + off_and_on + forget + walk), (std::vector<u64>{2, 2, 1}));
-}
-
 TEST(QmpAnswer, IsReadAsWordsOfARegister) {
   EXPECT_EQ(parse_examined("00000000fed90020: 0x00123400 0x00000004\r\n", 2), 0x4'0012'3400u);
   EXPECT_EQ(parse_examined("00000000fed90034: 0x00000000\r\n", 1), 0u);

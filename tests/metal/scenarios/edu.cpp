@@ -20,7 +20,7 @@ Outcome run_edu(const Bench& bench, const std::string& name, u64 jumps) {
   u64 back = 0;
   for (const Line& line : lines) back += line.is("back", "edu") ? 1 : 0;
   outcome.expect_equal("jumps that the device came through", back, jumps);
-  outcome.expect_equal("adoptions", machine.trace().adoptions, jumps);
+  outcome.expect_equal("kernels that started the queue", machine.trace().kernels.size(), jumps + 1);
   if (const auto total = find_line(lines, outcome, "total", "edu")) {
     check_fields(*total, outcome, {{"wrong", 0}});
     outcome.expect_more("transfers, with one over each jump", total->number("transfers").value_or(0), jumps);
