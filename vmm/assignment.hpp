@@ -14,6 +14,7 @@ class Assignment {
   enum class Status : u32 {
     Unused,
     Running,
+    Left,    // was not to be preserved: its device is blocked
     Lost,    // did not come through the update: its device is blocked, the others go on
     Failed,  // of itself
   };

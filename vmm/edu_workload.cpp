@@ -44,10 +44,10 @@ void EduWorkload::assign(const Resources& resources, const WorkloadOptions& opti
   x_goal = transfers_per_generation * (u64{options.updates} + 1);
 }
 
-bool EduWorkload::count_landed(u64& count) {
+bool EduWorkload::count_landed(Landed& landed) {
   bool busy = false;
   if (!driver().read_busy(busy)) return false;
-  count = x_state.phase == Phase::CopyingOut && !busy ? 1 : 0;
+  landed.count = x_state.phase == Phase::CopyingOut && !busy ? 1 : 0;
   return true;
 }
 

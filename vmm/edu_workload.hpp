@@ -12,7 +12,7 @@ class EduWorkload final : public Workload {
   [[nodiscard]] const WorkloadPlan& plan() const override;
   void assign(const Resources& resources, const WorkloadOptions& options) override;
   bool start() override { return driver().start(); }
-  bool count_landed(u64& count) override;
+  bool count_landed(Landed& landed) override;
   bool poll() override;
   [[nodiscard]] u64 done() const override { return x_state.transfers; }
   [[nodiscard]] u64 goal() const override { return x_goal; }

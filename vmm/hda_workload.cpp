@@ -68,10 +68,10 @@ bool HdaWorkload::start() {
   return true;
 }
 
-bool HdaWorkload::count_landed(u64& count) {
+bool HdaWorkload::count_landed(Landed& landed) {
   Hda::Positions now;
   if (!driver().read_positions(x_state.first_output, now)) return false;
-  count = moved(x_state.last.capture, now.capture % Hda::buffer_bytes, Hda::buffer_bytes);
+  landed.count = moved(x_state.last.capture, now.capture % Hda::buffer_bytes, Hda::buffer_bytes);
   return true;
 }
 

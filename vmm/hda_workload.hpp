@@ -18,7 +18,7 @@ class HdaWorkload final : public Workload {
   void assign(const Resources& resources, const WorkloadOptions& options) override;
   bool start() override;
   /// Bytes captured, when that was less than one round.
-  bool count_landed(u64& count) override;
+  bool count_landed(Landed& landed) override;
   bool poll() override;
   [[nodiscard]] u64 done() const override { return x_state.checked_periods; }
   [[nodiscard]] u64 goal() const override { return x_goal; }

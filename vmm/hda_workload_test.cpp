@@ -89,9 +89,10 @@ TEST_F(HdaStreams, SayHowFarTheyGotUnobserved) {
   capture(Hda::buffer_bytes - 100);
   ASSERT_TRUE(workload.poll());
   capture(300);
-  u64 landed = 0;
+  Landed landed;
   ASSERT_TRUE(workload.count_landed(landed));
-  EXPECT_EQ(landed, 300u);
+  EXPECT_EQ(landed.count, 300u);
+  EXPECT_FALSE(landed.first);
 }
 
 /// A position that was half old, half new when it was read counts for nothing.

@@ -51,10 +51,10 @@ E1000e NetWorkload::nic() const { return {x_resources.device, x_resources.contro
 
 bool NetWorkload::start() { return nic().start(x_state.rings); }
 
-bool NetWorkload::count_landed(u64& count) {
+bool NetWorkload::count_landed(Landed& landed) {
   u32 filled = 0;
   if (!nic().count_filled(x_state.rings, filled)) return false;
-  count = filled;
+  landed = {.count = filled, .first = x_state.rings.receive_next};
   return true;
 }
 

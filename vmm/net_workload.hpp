@@ -12,7 +12,7 @@ class NetWorkload final : public Workload {
   [[nodiscard]] const WorkloadPlan& plan() const override;
   void assign(const Resources& resources, const WorkloadOptions& options) override;
   bool start() override;
-  bool count_landed(u64& count) override;
+  bool count_landed(Landed& landed) override;
   bool poll() override;
   [[nodiscard]] u64 done() const override { return x_state.frames.next; }
   [[nodiscard]] u64 goal() const override { return x_goal; }

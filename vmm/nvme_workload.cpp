@@ -56,10 +56,10 @@ bool NvmeWorkload::start() {
   return x_resources.device.calls().check(is_enough ? 0 : -to_errno(Code::NoSpace), "size of the NVMe namespace");
 }
 
-bool NvmeWorkload::count_landed(u64& count) {
+bool NvmeWorkload::count_landed(Landed& landed) {
   u32 completed = 0;
   if (!x_driver.count_completed(x_state.queues, completed)) return false;
-  count = completed;
+  landed = {.count = completed, .first = x_state.queues.completion_head};
   return true;
 }
 

@@ -15,7 +15,7 @@ class NvmeWorkload final : public Workload {
   [[nodiscard]] const WorkloadPlan& plan() const override;
   void assign(const Resources& resources, const WorkloadOptions& options) override;
   bool start() override;
-  bool count_landed(u64& count) override;
+  bool count_landed(Landed& landed) override;
   bool poll() override;
   [[nodiscard]] u64 done() const override { return x_state.reads + x_state.writes; }
   [[nodiscard]] u64 goal() const override { return x_goal; }

@@ -16,7 +16,7 @@ struct RunState {
   u32 generation = 0;              // that wrote it
   u32 kinds = 0;
   u32 updates = 0;
-  u32 reserved = 0;
+  u32 left = 0;
   u64 frames = 0;
   u64 mapped_bytes = 0;
 };
@@ -75,6 +75,7 @@ class Generation {
     if (!retrieve_file(x_calls, x_session, iommufd_token, x_iommufd, "retrieve of the iommufd")) return false;
     x_group.come_back([&](Assignment& a) { return a.retrieve(x_session, x_iommufd, x_states_fd, x_options); });
     x_group.say_landed();
+    x_group.say_left();
     x_group.come_back([&](Assignment& a) { return a.rebuild(x_iommufd, x_options); });
     if (!finish_or_leave() || !x_group.poll_all() || !x_group.replace_all(x_iommufd)) return false;
     if (x_updates_go_on) x_console.line(Line("finished-update").pair("generation", x_options.generation).view());
@@ -96,8 +97,9 @@ class Generation {
     RunState state;
     if (!MemoryFile(x_calls, x_states_fd).read(0, state)) return false;
     const bool same = state.magic == RunState{}.magic && state.generation + 1 == x_options.generation &&
-                      state.kinds == x_options.kinds && state.updates == x_options.updates &&
-                      state.frames == x_options.frames && state.mapped_bytes == x_options.mapped_bytes;
+                      state.kinds == x_options.kinds && state.left == x_options.left &&
+                      state.updates == x_options.updates && state.frames == x_options.frames &&
+                      state.mapped_bytes == x_options.mapped_bytes;
     return x_calls.check(same ? 0 : -to_errno(Code::Corrupt), "comparison of the run's state with its options");
   }
 
@@ -105,6 +107,7 @@ class Generation {
     RunState state;
     state.generation = x_options.generation;
     state.kinds = x_options.kinds;
+    state.left = x_options.left;
     state.updates = x_options.updates;
     state.frames = x_options.frames;
     state.mapped_bytes = x_options.mapped_bytes;
@@ -125,18 +128,17 @@ class Generation {
 
   /// Memory before the page tables that map it, those before the devices attached through them.
   bool preserve() {
-    if (!x_group.for_each([&](Assignment& a) { return a.mark(x_iommufd); })) return false;
+    if (!x_group.for_each_preserved([&](Assignment& a) { return a.mark(x_iommufd); })) return false;
     if (!create_session(x_calls, workloads_session, x_session)) return false;
     if (!preserve_file(x_calls, x_session, x_states_fd, states_token, "preserve of the states")) return false;
-    if (!x_group.for_each([&](Assignment& a) { return a.preserve_memory(x_session); })) return false;
+    if (!x_group.for_each_preserved([&](Assignment& a) { return a.preserve_memory(x_session); })) return false;
     if (!preserve_file(x_calls, x_session, x_iommufd, iommufd_token, "preserve of the iommufd")) return false;
-    return x_group.for_each([&](Assignment& a) { return a.preserve_device(x_session); });
+    return x_group.for_each_preserved([&](Assignment& a) { return a.preserve_device(x_session); });
   }
 
   bool launch() {
-    const bool launched =
-        x_group.for_each([&](Assignment& a) { return a.workload().launch() && a.save_state(x_states_fd); });
-    return launched && save_run_state();
+    return x_group.for_each([](Assignment& a) { return a.workload().launch(); }) &&
+           x_group.for_each_preserved([&](Assignment& a) { return a.save_state(x_states_fd); }) && save_run_state();
   }
 
   // The end.

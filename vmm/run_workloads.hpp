@@ -5,13 +5,15 @@
 // back, moves them to new page tables and finishes. Devices never stop. Says what it sees in lines (vmm/console.hpp):
 //
 //   hf: ready workload=W generation=0         its device takes input
-//   hf: back workload=W generation=N landed=K  what it did while nobody looked, in the workload's own unit
-//   hf: lost workload=W step=S errno=E         it did not come through the update; the others go on
-//   hf: replaced workload=W count=N ns=T       its page table, under the running device
-//   hf: unfinished errno=E                     the session cannot be finished because something was lost
-//   hf: finished-update generation=N
-//   hf: total workload=W key=value ...         at the end
-//   hf: failed workload=W step=S errno=E
+//   hf: back workload=W generation=N first=I landed=K
+//                                              what waited for it: K in its own unit, since it looked last, which was
+//                                              before it was preserved; first: the ring's or queue's entry, if it has
+//                                              one
+//   hf: left workload=W                        it was not to be preserved (leave=W); in every generation after the
+//   first hf: lost workload=W step=S errno=E         it did not come through the update; the others go on hf: replaced
+//   workload=W count=N ns=T       its page table, under the running device hf: unfinished errno=E the session cannot be
+//   finished because something was lost hf: finished-update generation=N hf: total workload=W key=value ...         at
+//   the end hf: failed workload=W step=S errno=E
 //
 // Freestanding; allocates nothing; written against the user boundary only; needs less than 16 KiB of stack.
 #pragma once

@@ -5,6 +5,7 @@
 // in between. Functions that answer bool: false when a call failed, which Calls keeps.
 #pragma once
 
+#include <optional>
 #include <span>
 
 #include "vmm/console.hpp"
@@ -67,6 +68,12 @@ struct Resources {
   MemoryFile data;
 };
 
+/// What a device did while nobody looked, in the workload's own unit.
+struct Landed {
+  u64 count = 0;
+  std::optional<u64> first;  // entry of its ring or queue, where these are `count` entries in a row
+};
+
 class Workload {
  public:
   [[nodiscard]] virtual const WorkloadPlan& plan() const = 0;
@@ -75,7 +82,7 @@ class Workload {
   /// First generation, the device is attached: sets it going.
   virtual bool start() = 0;
   /// Later generations, before anything else: what the device did while nobody looked.
-  virtual bool count_landed(u64& count) = 0;
+  virtual bool count_landed(Landed& landed) = 0;
   /// Looks at what the device did and gives it more to do.
   virtual bool poll() = 0;
 

@@ -8,8 +8,11 @@ WorkloadGroup::WorkloadGroup(Syscalls& system, const WorkloadOptions& options, C
       x_console(console),
       x_assignments{Assignment(system, x_net), Assignment(system, x_nvme), Assignment(system, x_hda),
                     Assignment(system, x_edu)} {
-  for (Assignment& a : x_assignments)
-    if (options.has(a.workload().plan().kind)) a.status = Status::Running;
+  for (Assignment& a : x_assignments) {
+    const WorkloadKind kind = a.workload().plan().kind;
+    if (!options.has(kind)) continue;
+    a.status = options.generation != 0 && options.leaves(kind) ? Status::Left : Status::Running;
+  }
 }
 
 bool WorkloadGroup::any(Status status) const {
@@ -40,14 +43,21 @@ void WorkloadGroup::say_ready() {
       x_console.line(Line("ready").pair("workload", a.name()).pair("generation", x_options.generation).view());
 }
 
+void WorkloadGroup::say_left() {
+  for (Assignment& a : x_assignments)
+    if (a.status == Status::Left) x_console.line(Line("left").pair("workload", a.name()).view());
+}
+
 void WorkloadGroup::say_landed() {
-  Counts landed{};
+  std::array<Landed, workload_kinds> landed{};
   come_back([&](Assignment& a) { return a.workload().count_landed(landed[index_of(a)]); });
   for (Assignment& a : x_assignments) {
     if (!a.running()) continue;
     Line line("back");
+    const Landed& its = landed[index_of(a)];
     line.pair("workload", a.name()).pair("generation", x_options.generation);
-    x_console.line(line.pair("landed", landed[index_of(a)]).view());
+    if (its.first) line.pair("first", *its.first);
+    x_console.line(line.pair("landed", its.count).view());
   }
 }
 

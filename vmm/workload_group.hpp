@@ -24,13 +24,17 @@ class WorkloadGroup {
   /// Calls @p body(assignment) for each that runs; those for which it is false have failed. True when none has.
   template <class Body>
   bool for_each(Body&& body);
-  /// The same, but they are lost: the others go on as if these were not there.
+  /// The same, without those that are not to be preserved.
+  template <class Body>
+  bool for_each_preserved(Body&& body);
+  /// The same as for_each(), but they are lost: the others go on as if these were not there.
   template <class Body>
   void come_back(Body&& body);
 
   /// A bound device for whoever waits for such a one. True when it was kept.
   bool offer_device(const DeviceIdentity& identity, i32 fd, u32 id);
   void say_ready();
+  void say_left();
   /// What devices did unobserved; all are counted before anything is printed, for printing takes time.
   void say_landed();
   void say_totals();
@@ -81,6 +85,11 @@ bool WorkloadGroup::for_each(Body&& body) {
     all = false;
   }
   return all;
+}
+
+template <class Body>
+bool WorkloadGroup::for_each_preserved(Body&& body) {
+  return for_each([&](Assignment& a) { return x_options.leaves(a.workload().plan().kind) || body(a); });
 }
 
 template <class Body>

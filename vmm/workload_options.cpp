@@ -37,13 +37,21 @@ const char* read_option(std::string_view text, u64 max, T& to, Units units = Uni
   return "";
 }
 
+std::optional<WorkloadKind> find_kind(std::string_view name) {
+  for (u32 kind = 0; kind < workload_kinds; ++kind)
+    if (name == names[kind]) return static_cast<WorkloadKind>(kind);
+  return std::nullopt;
+}
+
+const char* add_kind(std::optional<WorkloadKind> kind, u32& kinds) {
+  if (!kind) return "is followed by no workload";
+  if ((kinds & bit_of(*kind)) != 0) return "is named twice";
+  kinds |= bit_of(*kind);
+  return "";
+}
+
 const char* read_word(std::string_view word, WorkloadOptions& options) {
-  for (u32 kind = 0; kind < workload_kinds; ++kind) {
-    if (word != names[kind]) continue;
-    if (options.has(static_cast<WorkloadKind>(kind))) return "is named twice";
-    options.kinds |= u32{1} << kind;
-    return "";
-  }
+  if (const auto kind = find_kind(word)) return add_kind(kind, options.kinds);
   std::string_view value = word;
   const std::string_view key = take_until(value, '=');
   if (key.size() == word.size()) return "is no workload";
@@ -51,6 +59,7 @@ const char* read_word(std::string_view word, WorkloadOptions& options) {
   if (key == "frames") return read_option(value, max_frames, options.frames);
   if (key == "replace") return read_option(value, max_replacements, options.replace);
   if (key == "mapped") return read_option(value, max_mapped_bytes, options.mapped_bytes, Units::Bytes);
+  if (key == "leave") return add_kind(find_kind(value), options.left);
   if (key == "settle_ms") {
     u64 settle_ms = 0;
     const char* why = read_option(value, max_settle_ms, settle_ms);
@@ -75,7 +84,10 @@ ParsedOptions parse_workload_options(std::string_view words, u32 generation) {
     parsed.bad_word = word;
     return parsed;
   }
-  if (parsed.options.kinds == 0) parsed.why = "no workload is named";
+  if (parsed.options.kinds == 0)
+    parsed.why = "no workload is named";
+  else if ((parsed.options.left & ~parsed.options.kinds) != 0)
+    parsed.why = "a workload that does not run is to be left";
   return parsed;
 }
 

@@ -6,6 +6,9 @@
 //   replace=N          page table of every workload replaced N times in every generation after the first, or in the
 //                      first when no update is made
 //   mapped=N[K|M|G]    a window besides, mapped in pages of 4 KiB until so much is mapped
+//   leave=W            workload W, named like the others, is built and runs, but is neither marked nor preserved: it
+//   ends
+//                      with the first update, and its device is nobody's from then on. May be said of several
 //   settle_ms=N        devices run at least so long before each update, and before the end
 #pragma once
 
@@ -27,6 +30,7 @@ inline constexpr u32 workload_kinds = 4;
 
 struct WorkloadOptions {
   u32 kinds = 0;  // bit_of() of those that run
+  u32 left = 0;   // bit_of() of those that are not preserved
   u32 updates = 1;
   u64 frames = 20000;
   u32 replace = 0;
@@ -36,6 +40,7 @@ struct WorkloadOptions {
 
   constexpr bool operator==(const WorkloadOptions&) const = default;
   [[nodiscard]] constexpr bool has(WorkloadKind kind) const { return (kinds & bit_of(kind)) != 0; }
+  [[nodiscard]] constexpr bool leaves(WorkloadKind kind) const { return (left & bit_of(kind)) != 0; }
 };
 
 inline constexpr u32 max_updates = 10'000;

@@ -47,6 +47,19 @@ TEST(WorkloadWords, NameTheWordThatIsWrong) {
   expect_refused("", "");
 }
 
+TEST(WorkloadWords, SayWhatIsLeft) {
+  const WorkloadOptions options = parse_workload_options("leave=hda net hda nvme leave=nvme", 0).options;
+  EXPECT_EQ(options.left, bit_of(WorkloadKind::Hda) | bit_of(WorkloadKind::Nvme));
+  EXPECT_TRUE(options.leaves(WorkloadKind::Hda));
+  EXPECT_FALSE(options.leaves(WorkloadKind::Net));
+  EXPECT_EQ(parse_workload_options("net", 0).options.left, 0u);
+  expect_refused("net leave=virtio", "leave=virtio");
+  expect_refused("net leave=", "leave=");
+  expect_refused("net leave", "leave");
+  expect_refused("net leave=net leave=net", "leave=net");
+  expect_refused("net leave=hda", "");
+}
+
 TEST(WorkloadWords, StandForEachWorkload) {
   for (u32 kind = 0; kind < workload_kinds; ++kind) {
     const auto parsed = parse_workload_options(name_of(static_cast<WorkloadKind>(kind)), 0);

@@ -1,4 +1,4 @@
-// The feeder against a card made by hand: the other end of its wire.
+// The feeder against a card made by hand, the other end of its wire; and the count of what a card delivered.
 #include "tests/metal/feeder.hpp"
 
 #include <gtest/gtest.h>
@@ -8,6 +8,7 @@
 #include <chrono>
 #include <optional>
 
+#include "tests/metal/scenarios/landed.hpp"
 #include "vmm/frame.hpp"
 
 namespace metal_test {
@@ -46,6 +47,9 @@ TEST(Feeder, WaitsWhereTheCardTakesNothingAndLosesNothing) {
   const FeedCounts counts = feeder.stop();
   EXPECT_EQ(counts.sent, 500u);
   EXPECT_GT(counts.stalls, 0u);
+  EXPECT_GT(counts.stalled_seconds, 0.01);
+  EXPECT_LT(counts.stalled_seconds, counts.seconds);
+  EXPECT_LT(counts.rate(), 50'000) << "stalls count";
 }
 
 TEST(Feeder, KeepsItsRate) {
@@ -55,6 +59,11 @@ TEST(Feeder, KeepsItsRate) {
   feeder.start();
   for (u64 number = 0; number < frames; ++number) ASSERT_EQ(take(feeder.card_end()), number);
   EXPECT_GE(Clock::now() - start, std::chrono::milliseconds(95));
+  const FeedCounts counts = feeder.stop();
+  EXPECT_GE(counts.seconds, 0.095);
+  EXPECT_LE(counts.rate(), 1050);
+  EXPECT_GT(counts.rate(), 0);
+  EXPECT_EQ(FeedCounts().rate(), 0);
 }
 
 TEST(Feeder, ChecksTheAnswersOfTheGuest) {
@@ -80,6 +89,35 @@ TEST(Feeder, EndsWithItsWire) {
   std::this_thread::sleep_for(std::chrono::milliseconds(30));
   const u64 sent = feeder.stop().sent;
   EXPECT_LT(sent, 30u);
+}
+
+/// Heads at LastConsent and AdoptionDone, and what the next guest found.
+std::optional<Delivery> delivery(u64 from, u64 to, const std::string& back) {
+  std::vector<Line> lines;
+  for (const std::string& text :
+       {std::string("hf: update generation=1"), "hf: phase name=LastConsent cycles=0 value=" + std::to_string(from),
+        "hf: phase name=AdoptionDone cycles=9 value=" + std::to_string(to), "hf: back workload=net " + back})
+    lines.push_back(parse_line(text));
+  return delivered(lines, 1, "LastConsent", "AdoptionDone");
+}
+using Figures = std::pair<u64, u64>;
+Figures figures(const std::optional<Delivery>& some) { return some ? Figures(some->passed, some->filled) : Figures(); }
+
+TEST(Delivered, IsWhatTheHeadPassedAndTheGuestFoundFilled) {
+  EXPECT_EQ(figures(delivery(100, 150, "generation=1 first=90 landed=80")), Figures(50, 50));
+  EXPECT_EQ(figures(delivery(100, 150, "generation=1 first=90 landed=20")), Figures(50, 10)) << "filled before only";
+  EXPECT_EQ(figures(delivery(100, 100, "generation=1 first=90 landed=80")), Figures(0, 0)) << "it stood still";
+  EXPECT_EQ(figures(delivery(100, 90, "generation=1 first=95 landed=5")), Figures(8182, 0)) << "it ran on, dead";
+  EXPECT_EQ(figures(delivery(8190, 10, "generation=1 first=8000 landed=8192")), Figures(12, 12)) << "around the end";
+}
+
+TEST(Delivered, IsUnknownWhenALineIsMissing) {
+  EXPECT_TRUE(delivery(1, 2, "generation=1 first=0 landed=5"));
+  EXPECT_FALSE(delivery(1, 2, "generation=2 first=0 landed=5"));
+  EXPECT_FALSE(delivery(1, 2, "generation=1 landed=5"));
+  EXPECT_FALSE(delivery(1, 2, "generation=1 first=8192 landed=5"));
+  EXPECT_FALSE(delivery(8192, 2, "generation=1 first=0 landed=5"));
+  EXPECT_FALSE(delivered({}, 1, "LastConsent", "AdoptionDone"));
 }
 
 }  // namespace
