@@ -7,15 +7,12 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
 
 #include "host/run_error.hpp"
 #include "vmm/frame.hpp"
 
 namespace metal_test {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds longest_lag{5};  // more than that behind is a stall, not jitter
 
@@ -60,9 +57,11 @@ void Feeder::feed() {
     if ((one.revents & (POLLHUP | POLLERR)) != 0) return;
     if ((one.revents & POLLOUT) != 0 && !send_next()) return;
     if ((one.revents & POLLOUT) != 0) due += period;
-    if (Clock::now() - due > longest_lag) {
+    const auto now = Clock::now();
+    if (now - due > longest_lag) {
       ++x_counts.stalls;
-      due = Clock::now();
+      x_counts.stalled_seconds += std::chrono::duration<double>(now - due).count();
+      due = now;
     }
   }
 }
@@ -71,7 +70,9 @@ bool Feeder::send_next() {
   const vmm::Frame frame = vmm::make_frame(vmm::FrameKind::Data, x_counts.sent);
   const ssize_t sent = ::send(x_wire.get(), frame.data(), frame.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
   if (sent == static_cast<ssize_t>(frame.size())) {
-    ++x_counts.sent;
+    const auto now = Clock::now();
+    if (x_counts.sent++ == 0) x_first_sent = now;
+    x_counts.seconds = std::chrono::duration<double>(now - x_first_sent).count();
     return true;
   }
   return sent < 0 && (errno == EAGAIN || errno == ENOBUFS || errno == EINTR);

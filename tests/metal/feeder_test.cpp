@@ -47,6 +47,9 @@ TEST(Feeder, WaitsWhereTheCardTakesNothingAndLosesNothing) {
   const FeedCounts counts = feeder.stop();
   EXPECT_EQ(counts.sent, 500u);
   EXPECT_GT(counts.stalls, 0u);
+  EXPECT_GT(counts.stalled_seconds, 0.01);
+  EXPECT_LT(counts.stalled_seconds, counts.seconds);
+  EXPECT_LT(counts.rate(), 50'000) << "stalls count";
 }
 
 TEST(Feeder, KeepsItsRate) {
@@ -56,6 +59,11 @@ TEST(Feeder, KeepsItsRate) {
   feeder.start();
   for (u64 number = 0; number < frames; ++number) ASSERT_EQ(take(feeder.card_end()), number);
   EXPECT_GE(Clock::now() - start, std::chrono::milliseconds(95));
+  const FeedCounts counts = feeder.stop();
+  EXPECT_GE(counts.seconds, 0.095);
+  EXPECT_LE(counts.rate(), 1050);
+  EXPECT_GT(counts.rate(), 0);
+  EXPECT_EQ(FeedCounts().rate(), 0);
 }
 
 TEST(Feeder, ChecksTheAnswersOfTheGuest) {

@@ -1,12 +1,15 @@
 // Controls: what is broken on purpose before the jump must be seen, or everything else proves nothing. The network card
 // is the victim; the sound card beside it shows who else is hurt.
 #include "tests/metal/scenario.hpp"
+#include "tests/metal/scenarios/holds.hpp"
 #include "tests/metal/scenarios/landed.hpp"
 
 namespace metal_test {
 namespace {
 
-constexpr u64 frames = 10'000;  // half of them is left to come at the jump
+constexpr u64 frames = 10'000;       // the guest jumps after half of them
+constexpr u64 frames_fed = 60'000;   // more than can come before the end: the wire is never silent
+constexpr u64 hold_us = 20'000'000;  // ended by who looked
 constexpr u16 network_card_source = 4 << 3;
 
 void check_fate(const std::vector<Line>& lines, const char* workload, Fate fate, Outcome& outcome) {
@@ -47,7 +50,9 @@ void check_view(Machine& machine, const Control& control, Outcome& outcome) {
   };
   const auto before = look();
   const auto held = machine.wait_for_hold(1, metal::holds_before_branch) ? look() : std::nullopt;
+  end_holds(machine, 1);
   if (!before || !held) return outcome.expect("the blackout seen from outside", false, "it was missed");
+  outcome.expect_equal("holding when it was looked at", held->boot.holding, 1u);
   const Complaints complaints = compare_tables(*before, *held, Tables::Stay);
   outcome.expect("seen in the tables from outside", complaints.empty() != control.in_tables,
                  fmt::format("{}", complaints.empty() ? "nothing" : complaints.front()));
@@ -81,10 +86,10 @@ Outcome run_control(const Bench& bench, const Control& control) {
   const std::string name = std::string("control ") + control.word;
   Outcome outcome = outcome_of(bench, name);
   const auto start = Clock::now();
-  Feeder feeder(frames, 5'000);
+  Feeder feeder(frames_fed, 5'000);
   MachineSetup setup = setup_of(bench, name);
   setup.kernel_words =
-      fmt::format("mode=scalable metal.hold_us=100000 {} metal.sabotage={}", watch_network_card, control.word);
+      fmt::format("mode=scalable metal.hold_us={} {} metal.sabotage={}", hold_us, watch_network_card, control.word);
   setup.vmm_words = fmt::format("net hda updates=1 frames={}", frames);
   setup.devices = join(network_card(feeder.card_end()), sound_card());
   setup.inherited = {feeder.card_end()};
