@@ -63,8 +63,11 @@ void check_nothing_delivered(const std::vector<Line>& lines, Outcome& outcome) {
   const auto delivery = delivered(lines, 1, "Entered", "AdoptionDone");
   outcome.expect("frames delivered from Entered to AdoptionDone", delivery && delivery->filled == 0,
                  delivery ? fmt::format("{}, expected none", delivery->filled) : "the lines do not say it");
-  if (const auto whole = delivered(lines, 1, "JumpBegin", "AdoptionDone"))
-    outcome.tell(fmt::format("{} of {} descriptors filled that the head passed", whole->filled, whole->passed));
+  const auto before = delivered(lines, 1, "FreezeBegin", "JumpBegin");
+  outcome.expect("frames delivered before it was broken", before && before->filled != 0,
+                 before ? fmt::format("{}, expected some", before->filled) : "the lines do not say it");
+  if (before && delivery)
+    outcome.tell(fmt::format("{} frames delivered before, {} after the branch", before->filled, delivery->filled));
 }
 
 }  // namespace
