@@ -95,6 +95,7 @@ bool JumpWatch::look_after_adoption(u64 jump, const Held& held) {
 
 /// While the new kernel waits after adoption nobody replaces a table: what the unit walks now is what was preserved.
 void JumpWatch::check_walks(u64 jump) {
+  if (x_idle) return;
   constexpr auto patience = std::chrono::seconds(2);
   constexpr auto between = std::chrono::milliseconds(10);
   const auto end = std::min(x_machine.deadline(), Clock::now() + patience);

@@ -1,6 +1,8 @@
 // Somebody who looks at a running machine from outside at each of its jumps, and says what he thinks of it.
 #pragma once
 
+#include <set>
+
 #include "tests/metal/machine.hpp"
 #include "tests/metal/outcome.hpp"
 
@@ -23,6 +25,9 @@ class JumpWatch {
   /// for after a jump.
   void set_unpreserved(std::set<u16> sources) { x_unpreserved = std::move(sources); }
 
+  /// The devices stand still over the jump, as a disk does that QEMU let finish: nothing is walked for.
+  void set_idle() { x_idle = true; }
+
   /// Pages that devices wrote between the two looks inside blackouts.
   [[nodiscard]] u64 pages_written() const { return x_pages_written; }
 
@@ -40,6 +45,7 @@ class JumpWatch {
   Machine& x_machine;
   Outcome& x_outcome;
   std::set<u16> x_unpreserved;
+  bool x_idle = false;
   u64 x_pages_written = 0;
 };
 

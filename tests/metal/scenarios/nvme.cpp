@@ -89,7 +89,7 @@ std::optional<Flight> watch_flight(Machine& machine, u64 jump) {
   std::optional<Flight> flight;
   if (!machine.wait_for([](const Line& line) { return line.is("ready", "nvme"); })) return flight;
   const auto queue = find_completions(machine);
-  if (machine.wait_for_hold(jump) && queue) {
+  if (machine.wait_for_hold(jump, metal::holds_before_branch) && queue) {
     const auto end = Clock::now() + patience;
     do {
       const auto now = read_completions(machine, *queue);
@@ -182,7 +182,9 @@ Outcome run_nvme(const Bench& bench) {
   const auto finished_first = [](const Line& line) {
     return line.is("finished-update") && line.number("generation") == 1;
   };
-  if (machine.wait_for(finished_first)) JumpWatch(machine, outcome).watch(2);
+  JumpWatch watch(machine, outcome);
+  watch.set_idle();
+  if (machine.wait_for(finished_first)) watch.watch(2);
   check_good_end(machine, bench, outcome);
 
   const std::vector<Line> lines = machine.serial().lines();
