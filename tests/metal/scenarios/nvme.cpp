@@ -2,8 +2,8 @@
 // itself and compares every block with what the guest's last word about it should have left there.
 //
 // That commands are in flight over the jump is seen from outside, in the completion queue in RAM, while the old kernel
-// waits to branch: the batch goes on and is not done. The next guest finds it not done either when it looks first, and
-// all of it comes in the end.
+// waits to branch: the batch goes on and is not done. How much of it the next guest finds when it looks first is told,
+// for a slow computer may have given the disk time for all of it; nothing is gone, and all of it comes in the end.
 #include <fstream>
 
 #include "host/run_error.hpp"
@@ -115,12 +115,8 @@ void check_flight(const std::vector<Line>& lines, const std::optional<Flight>& f
   if (!is_whole) return;
   const u64 at_branch = vmm::Nvme::Queue::distance(static_cast<u32>(*first), flight->at_branch);
   const u64 let_go = vmm::Nvme::Queue::distance(static_cast<u32>(*first), flight->let_go);
-  const auto expect_fewer = [&](const char* when, u64 completed) {
-    outcome.expect(fmt::format("commands of the batch completed {}", when), completed < commands_per_batch,
-                   fmt::format("{}, expected fewer than {}", completed, commands_per_batch));
-  };
-  expect_fewer("when the old kernel branches", let_go);
-  expect_fewer("when the next guest looks first", *landed);
+  outcome.expect("commands of the batch completed when the old kernel branches", let_go < commands_per_batch,
+                 fmt::format("{}, expected fewer than {}", let_go, commands_per_batch));
   outcome.expect_more("commands completed after the old kernel came to its branch", let_go, at_branch);
   outcome.expect("no completion is gone", *landed >= let_go, fmt::format("{} of {}", *landed, let_go));
   outcome.tell(fmt::format("{} of {} commands in flight at the branch, {} when the next guest looked",
