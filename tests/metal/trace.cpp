@@ -43,7 +43,7 @@ TraceCounts count_trace(std::string_view text) {
     TraceOfKernel& kernel = counts.kernels.empty() ? nobody : counts.kernels.back();
     if (event == "vtd_dmar_enable") ++counts.enables;
     if (event == "vtd_reg_dmar_root") ++counts.roots;
-    if (event == "vtd_inv_qi_enable" && line.ends_with("enable 1")) counts.kernels.emplace_back();
+    if (event == "vtd_inv_qi_enable" && line.ends_with("enabled 1")) counts.kernels.emplace_back();
     if (event == "vtd_inv_desc_iotlb_global") ++kernel.global_invalidations;
     if (event == "vtd_iotlb_page_update") {
       ++kernel.walks[source_of(line)];
