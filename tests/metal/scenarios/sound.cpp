@@ -24,8 +24,14 @@ void check_tables(const std::optional<Look>& held, const SoundPlan& plan, Outcom
 std::optional<Look> watch_all(Machine& machine, const SoundPlan& plan, Outcome& outcome) {
   JumpWatch watch(machine, outcome);
   if (!machine.wait_for([](const Line& line) { return line.is("ready", "hda"); })) return std::nullopt;
-  for (u64 jump = 1; jump <= plan.jumps; ++jump)
+  for (u64 jump = 1; jump <= plan.jumps; ++jump) {
     if (!watch.watch(jump)) break;
+    // The next look wants tables that stay until the next jump.
+    const auto finished = [&](const Line& line) {
+      return line.is("finished-update") && line.number("generation") == jump;
+    };
+    if (!machine.wait_for(finished)) break;
+  }
   return watch.held();
 }
 
