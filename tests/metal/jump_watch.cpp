@@ -9,8 +9,9 @@ constexpr auto between_looks = std::chrono::milliseconds(10);
 }  // namespace
 
 bool JumpWatch::watch(u64 jump) {
-  const auto before = look_in_passing("before");
+  auto before = look_in_passing("before");
   if (!before) return false;
+  part_with_unpreserved(*before);
   Held held;
   if (!look_inside(jump, *before, held) || !look_after_adoption(jump, held)) return false;
   // The new kernel's guest may replace the tables as soon as it has them back: pages stay the same, tables need not.
@@ -27,8 +28,7 @@ std::optional<Look> JumpWatch::look_in_passing(const char* when) {
   if (!x_machine.stop()) return std::nullopt;
   auto look = x_machine.look();
   if (!look || !x_machine.go_on()) return std::nullopt;
-  x_outcome.expect(std::string("fault status ") + when, look->fault_status == 0,
-                   fmt::format("{:#x}", look->fault_status));
+  check_fault_status(std::string("fault status ") + when, *look);
   return look;
 }
 
@@ -48,8 +48,8 @@ bool JumpWatch::look_inside(u64 jump, const Look& before, Held& held_pages) {
                         compare_tables(before, held, Tables::Stay));
   x_outcome.expect_none(fmt::format("jump {}: what devices reach is handed over", jump),
                         check_handed_over(memory, held));
-  x_outcome.expect(fmt::format("jump {}: fault status", jump), held.fault_status == 0,
-                   fmt::format("{:#x}", held.fault_status));
+  check_fault_status(fmt::format("jump {}: fault status", jump), held);
+  x_held = held;
   held_pages.pages = memory.digest_pages();
   if (!x_machine.go_on()) return false;
   std::this_thread::sleep_for(between_looks);
@@ -70,6 +70,35 @@ bool JumpWatch::look_inside(u64 jump, const Look& before, Held& held_pages) {
   return true;
 }
 
+void JumpWatch::check_fault_status(const std::string& what, const Look& look) {
+  if (x_unpreserved.empty()) x_outcome.expect(what, look.fault_status == 0, fmt::format("{:#x}", look.fault_status));
+}
+
+/// Takes them out of what is to stay, and keeps where they could write.
+void JumpWatch::part_with_unpreserved(Look& before) {
+  UnitTables theirs;
+  std::erase_if(before.tables.devices, [&](const DeviceTables& device) {
+    if (!x_unpreserved.contains(device.source)) return false;
+    theirs.devices.push_back(device);
+    return true;
+  });
+  x_targets.clear();
+  for (const DeviceTables& device : theirs.devices)
+    for (const sim::walk::Leaf& leaf : device.leaves)
+      for (u64 at = 0; leaf.write && at < leaf.page_bytes; at += page_size_bytes)
+        x_targets.push_back(leaf.address + at);
+}
+
+void JumpWatch::check_targets(u64 jump, const std::vector<PhysAddr>& changed) {
+  if (x_unpreserved.empty()) return;
+  x_outcome.expect_more(fmt::format("jump {}: pages that unpreserved devices could write", jump), x_targets.size(), 0);
+  std::vector<std::string> wrong;
+  for (const PhysAddr target : x_targets)
+    if (std::ranges::find(changed, target) != changed.end())
+      wrong.push_back(fmt::format("page {:#x} changed", target.value));
+  x_outcome.expect_none(fmt::format("jump {}: unpreserved devices write nothing", jump), wrong);
+}
+
 bool JumpWatch::look_after_adoption(u64 jump, const Held& held) {
   const bool waits = x_machine.wait_for_hold(jump, metal::holds_after_adoption);
   if (x_machine.has_ended()) return false;
@@ -84,10 +113,12 @@ bool JumpWatch::look_after_adoption(u64 jump, const Held& held) {
   x_outcome.expect(fmt::format("jump {}: held after adoption", jump), still,
                    still ? "yes" : "metal.hold_us is too short");
   if (still) {
+    const std::vector<PhysAddr> changed = changed_pages(held.pages, memory.digest_pages());
     x_outcome.expect_none(fmt::format("jump {}: tables after adoption", jump),
                           compare_tables(held.look, *adopted, Tables::Stay));
     x_outcome.expect_none(fmt::format("jump {}: what changed over it", jump),
-                          check_changes_over_jump(memory, held.look, changed_pages(held.pages, memory.digest_pages())));
+                          check_changes_over_jump(memory, held.look, changed));
+    check_targets(jump, changed);
   }
   memory.end_hold();
   return x_machine.go_on();

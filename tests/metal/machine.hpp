@@ -71,7 +71,7 @@ class Machine {
   }
   /// True when a kernel waits in the @p jump-th update (from 1) at the place @p hold (metal/boot_page.hpp); false when
   /// the machine ended before, or the wait was missed.
-  [[nodiscard]] bool wait_for_hold(u64 jump, u32 hold);
+  [[nodiscard]] bool wait_for_hold(u64 jump, u32 hold = metal::holds_before_branch);
   bool stop() { return x_qmp->stop(); }
   bool go_on() { return x_qmp->go_on(); }
   /// Tables and registers as they are; the machine must stand still. Nothing when it has ended.

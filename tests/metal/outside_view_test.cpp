@@ -221,6 +221,83 @@ TEST_P(OutsideView, AllowsOnlyWhatADeviceMayWriteToChange) {
   EXPECT_EQ(check_changes(made.memory, made.look, first_image, changed).size(), 3u);
 }
 
+class OverTheJump : public testing::Test {
+ protected:
+  [[nodiscard]] Complaints after_storing_at(std::initializer_list<u64> pages) const {
+    const PageDigests before = made.memory.digest_pages();
+    for (const u64 page : pages) made.store(page + 8, 0x55);
+    return check_changes_over_jump(made.memory, made.look, changed_pages(before, made.memory.digest_pages()));
+  }
+
+  HandMade made;
+};
+
+TEST_F(OverTheJump, AllowsDevicesScratchAndTheBootPageToChange) {
+  constexpr u64 scratch = 0x80'0000;
+  EXPECT_EQ(after_storing_at({buffer, scratch, scratch + 7 * mib, metal::boot_page_address.value,
+                              metal::boot_page_address.value + metal::log_pages * 0x1000}),
+            Complaints());
+}
+
+TEST_F(OverTheJump, SeesAChangedPageOfTables) {
+  EXPECT_EQ(after_storing_at({HandMade::lowest + 0x800}),
+            Complaints{"page 0x107000 was handed over and changed, and no device may write it"});
+}
+
+TEST_F(OverTheJump, SeesAChangedPageThatADeviceMayOnlyRead) {
+  EXPECT_EQ(after_storing_at({buffer + 0x1000}).size(), 1u);
+}
+
+TEST_F(OverTheJump, SeesAChangeOfMemoryThatIsNobodys) {
+  EXPECT_EQ(after_storing_at({0x70'0000}),
+            Complaints{"page 0x700000 changed outside scratch, and no device may write it"});
+  EXPECT_EQ(after_storing_at({0x15000}).size(), 1u) << "behind the log pages";
+}
+
+TEST_F(OverTheJump, NeedsTheMapOfWhatWasHandedOver) {
+  made.look.boot.handover.fdt = 0x28'0000;
+  EXPECT_EQ(after_storing_at({buffer}).size(), 1u);
+}
+
+TEST(OutsideViewOfFirstStage, FindsTheSameLeaves) {
+  HandMade made;
+  constexpr u64 pasid_at = HandMade::pasids + 64;
+  constexpr u64 present_write_user = 7;
+  made.store(pasid_at, 1 | 1 << 6);
+  made.store(pasid_at + 16, HandMade::tables);
+  for (u64 level = 3; level > 0; --level)
+    made.store(HandMade::tables + (3 - level) * 0x1000 + (iova >> (12 + 9 * level) & 511) * 8,
+               (HandMade::tables + (4 - level) * 0x1000) | present_write_user);
+  made.store(HandMade::lowest, buffer | present_write_user);
+  made.store(HandMade::lowest + 8, (buffer + 0x1000) | 5);
+  const Look look = made.read();
+  ASSERT_EQ(look.tables.error, "");
+  ASSERT_EQ(look.tables.devices.size(), 1u);
+  const DeviceTables& device = look.tables.devices[0];
+  EXPECT_TRUE(device.first_stage);
+  EXPECT_EQ(device.rid_pasid, 0x41u);
+  EXPECT_EQ(device.levels, 4u);
+  const std::vector<sim::walk::Leaf> leaves{{iova, PhysAddr(buffer), 0x1000, true, true},
+                                            {iova + 0x1000, PhysAddr(buffer + 0x1000), 0x1000, true, false}};
+  EXPECT_EQ(device.leaves, leaves);
+  EXPECT_EQ(look.tables.pages.size(), 8u);
+  EXPECT_EQ(check_handed_over(made.memory, look), Complaints());
+
+  made.store(pasid_at + 16, HandMade::tables | 2 << 2);
+  EXPECT_NE(made.read().tables.error, "") << "a reserved mode";
+  made.store(pasid_at + 16, 64 * mib);
+  EXPECT_NE(made.read().tables.error, "") << "not in memory";
+}
+
+TEST(OutsideViewOfRidPasid, SeesThatItIsAnother) {
+  const HandMade made;
+  Look after = made.look;
+  EXPECT_EQ(after.tables.devices[0].rid_pasid, 0x41u);
+  after.tables.devices[0].rid_pasid = 0;
+  EXPECT_EQ(compare_tables(made.look, after, Tables::MayBeReplaced),
+            Complaints{"00:04.0 has another RID_PASID or stage"});
+}
+
 TEST(PageDigests, TellAHoleFromNothingElseThanOtherContents) {
   const GuestMemory memory(mib);
   const PageDigests before = memory.digest_pages();

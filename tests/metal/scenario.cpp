@@ -18,12 +18,14 @@ const std::vector<Scenario>& scenarios() {
       {"boot", "image size, and time from power-on to a kernel that serves a VMM", run_boot_scenario},
       {"net", "e1000e receives numbered frames through three jumps, in both modes", run_net_scenario},
       {"nvme", "a queue full of reads and writes over a jump; the host compares every block", run_nvme_scenario},
-      {"edu", "one transfer on its way over every jump", run_edu_scenario},
       {"hda", "sound in both directions; every instruction is the same in every run", run_hda_scenario},
-      {"chain", "a hundred jumps in a row", run_chain_scenario},
       {"replace", "the page table is replaced 1,000 times under traffic", run_replace_scenario},
       {"controls", "what is broken on purpose is seen", run_controls_scenario},
       {"refusals", "machines and images that cannot do it say so", run_refusals_scenario},
+      {"chain", "a hundred kernels, one after the other, under sound", run_chain_scenario},
+      {"stages", "sound in second-stage and first-stage tables", run_stages_scenario},
+      {"edu", "one transfer under way over every jump", run_edu_scenario},
+      {"unpreserved", "a device that nobody preserved faults and writes nothing", run_unpreserved_scenario},
       {"blackout", "from the last consent to adopted units, for 64 MiB and 1 GiB mapped", run_blackout_scenario},
   };
   return all;
@@ -88,7 +90,14 @@ host::Ending check_end(Machine& machine, const Bench& bench, Outcome& outcome, c
   return ending;
 }
 
-void check_good_end(Machine& machine, const Bench& bench, Outcome& outcome) {
+void check_rid_pasid(const std::optional<Look>& look, Outcome& outcome) {
+  if (!look || !look->tables.scalable) return outcome.expect("scalable tables", false, "none were seen");
+  outcome.expect("translated devices", !look->tables.devices.empty(), std::to_string(look->tables.devices.size()));
+  for (const DeviceTables& device : look->tables.devices)
+    outcome.expect_equal(source_text(device.source) + " RID_PASID", device.rid_pasid, rid_pasid);
+}
+
+void check_good_end(Machine& machine, const Bench& bench, Outcome& outcome, const std::set<u16>& unpreserved) {
   check_end(machine, bench, outcome, {Status::Done});
   for (const Line& line : machine.serial().lines())
     if (line.is("failed") || line.text.find(": error: ") != std::string::npos)
@@ -96,8 +105,18 @@ void check_good_end(Machine& machine, const Bench& bench, Outcome& outcome) {
   const TraceCounts trace = machine.trace();
   outcome.expect_equal("translation was switched", trace.enables, 1u);
   outcome.expect_equal("root pointers set", trace.roots, roots_of_a_cold_boot);
-  outcome.expect("no refused request", trace.faults == 0,
-                 fmt::format("{} faults {}", trace.faults, fmt::join(trace.first_faults, "; ")));
+  u64 expected = 0;
+  for (const u16 source : unpreserved) {
+    const auto faults = trace.faults_of.find(source);
+    const u64 count = faults == trace.faults_of.end() ? 0 : faults->second;
+    outcome.expect_more(source_text(source) + " refused requests", count, 0);
+    expected += count;
+  }
+  outcome.expect(
+      "no other refused request", trace.faults == expected,
+      fmt::format("{} faults, {} expected; {}", trace.faults, expected, fmt::join(trace.first_faults, "; ")));
+  const u64 updates = collect_updates(machine.serial().lines()).size();
+  outcome.expect_none("tables are walked anew after each jump", check_walked_anew(trace, updates, unpreserved));
 }
 
 std::optional<Line> find_line(const std::vector<Line>& lines, Outcome& outcome, std::string_view what,

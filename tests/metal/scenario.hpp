@@ -27,13 +27,15 @@ struct Scenario {
 [[nodiscard]] std::vector<Outcome> run_boot_scenario(const Bench& bench);
 [[nodiscard]] std::vector<Outcome> run_net_scenario(const Bench& bench);
 [[nodiscard]] std::vector<Outcome> run_nvme_scenario(const Bench& bench);
-[[nodiscard]] std::vector<Outcome> run_edu_scenario(const Bench& bench);
-[[nodiscard]] std::vector<Outcome> run_chain_scenario(const Bench& bench);  // edu.cpp
 [[nodiscard]] std::vector<Outcome> run_hda_scenario(const Bench& bench);
 [[nodiscard]] std::vector<Outcome> run_replace_scenario(const Bench& bench);  // net.cpp
 [[nodiscard]] std::vector<Outcome> run_controls_scenario(const Bench& bench);
 [[nodiscard]] std::vector<Outcome> run_refusals_scenario(const Bench& bench);
 [[nodiscard]] std::vector<Outcome> run_blackout_scenario(const Bench& bench);
+[[nodiscard]] std::vector<Outcome> run_chain_scenario(const Bench& bench);   // sound.cpp
+[[nodiscard]] std::vector<Outcome> run_stages_scenario(const Bench& bench);  // sound.cpp
+[[nodiscard]] std::vector<Outcome> run_edu_scenario(const Bench& bench);
+[[nodiscard]] std::vector<Outcome> run_unpreserved_scenario(const Bench& bench);
 
 // What scenarios have in common.
 
@@ -51,9 +53,16 @@ inline constexpr const char* watch_network_card = "metal.watch=8086:10d3:2810";
 
 [[nodiscard]] std::vector<std::string> join(std::vector<std::string> first, const std::vector<std::string>& second);
 
+/// Scalable mode with a RID_PASID that is not 0. QEMU looks at it and does not say so in ECAP.RPS.
+inline constexpr u32 rid_pasid = 65;
+inline constexpr const char* scalable_mode = "scalable rid_pasid=65 rps=assumed";
+/// Every device that is translated in scalable mode, as it was seen from outside.
+void check_rid_pasid(const std::optional<Look>& look, Outcome& outcome);
+
 /// Waits for the end and checks what every good run has in common: its status, no panic and no failure on its lines,
-/// translation switched on once with the two root pointers of a cold boot, no fault.
-void check_good_end(Machine& machine, const Bench& bench, Outcome& outcome);
+/// translation switched on once with the two root pointers of a cold boot, no fault but those of @p unpreserved
+/// devices, which must have some.
+void check_good_end(Machine& machine, const Bench& bench, Outcome& outcome, const std::set<u16>& unpreserved = {});
 /// Waits for the end; checks that it is one of @p expected.
 host::Ending check_end(Machine& machine, const Bench& bench, Outcome& outcome, const std::vector<Status>& expected);
 /// The first line that is it; a failed check when there is none.
@@ -67,7 +76,7 @@ void check_fields(const Line& line, Outcome& outcome, const std::vector<std::pai
 /// @p frames frames at @p rate through @p jumps jumps.
 struct NetPlan {
   std::string name = "net scalable";
-  std::string mode = "scalable";
+  std::string mode = scalable_mode;
   u64 frames = 20'000;
   u64 rate = 5'000;
   u64 jumps = 3;
@@ -86,6 +95,26 @@ struct NetPlan {
 
 /// Serial logs of runs that count time in instructions.
 [[nodiscard]] Outcome run_hda(const Bench& bench);
+
+/// Sound through @p jumps jumps, in tables of a kind.
+struct SoundPlan {
+  std::string name;
+  std::string mode = scalable_mode;
+  std::string iommu;  // arguments of QEMU's device; empty: the usual one
+  u64 jumps = 2;
+  Time time = Time::Real;  // watched from outside at every jump; otherwise not at all
+  bool first_stage = false;
+  std::chrono::seconds time_limit{90};
+};
+[[nodiscard]] Outcome run_sound(const Bench& bench, const SoundPlan& plan);
+[[nodiscard]] SoundPlan chain_plan(u64 jumps);
+[[nodiscard]] SoundPlan first_stage_plan();  // QEMU 10 or newer
+
+/// One transfer of the teaching device under way over every jump. It ends @p in_blackout, or under the next kernel.
+[[nodiscard]] Outcome run_edu(const Bench& bench, bool in_blackout);
+
+/// The network card preserved, the sound card beside it not.
+[[nodiscard]] Outcome run_unpreserved(const Bench& bench);
 
 /// What became of a device's guest program.
 enum class Fate : u8 { GoesOn, Lost, Failed };

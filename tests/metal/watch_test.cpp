@@ -100,6 +100,31 @@ TEST(IommuTrace, IsCountedByEvent) {
   EXPECT_THROW((void)read_trace("/nonexistent/trace"), host::RunError);
 }
 
+constexpr const char* two_kernels =
+    "1@1.0:vtd_inv_qi_enable enabled 1\n"
+    "1@1.1:vtd_inv_desc_iotlb_global iotlb invalidate global\n"
+    "1@1.2:vtd_iotlb_page_update IOTLB page update sid 0x20 iova 0x1000 slpte 0x2003 domain 0x1\n"
+    "1@1.3:vtd_iotlb_page_update IOTLB page update sid 0x38 iova 0x1000 slpte 0x2003 domain 0x2\n"
+    "1@1.4:vtd_inv_qi_enable enabled 0\n"
+    "1@1.5:vtd_inv_qi_enable enabled 1\n"
+    "1@1.6:vtd_iotlb_page_update IOTLB page update sid 0x38 iova 0x1000 slpte 0x2003 domain 0x2\n";
+constexpr const char* forgotten = "1@1.7:vtd_inv_desc_iotlb_global iotlb invalidate global\n";
+constexpr const char* walked = "1@1.8:vtd_iotlb_page_update IOTLB page update sid 0x20 iova 0x1000 slpte 0x2003\n";
+
+TEST(IommuTrace, KnowsWhatWasWalkedAnewUnderWhichKernel) {
+  using Wrong = std::vector<std::string>;
+  const std::string begun = two_kernels;
+  const TraceCounts none = count_trace(begun);
+  ASSERT_EQ(none.kernels.size(), 2u);
+  EXPECT_EQ(none.kernels[0].walks, (std::map<u16, u64>{{0x20, 1}, {0x38, 1}}));
+  EXPECT_EQ(check_walked_anew(none, 1).size(), 3u) << "nothing was forgotten, and nobody walked for after it";
+  const TraceCounts one = count_trace(begun + forgotten + walked);
+  EXPECT_EQ(check_walked_anew(one, 1), Wrong{"update 1: source 0x38 was not walked for again"});
+  EXPECT_EQ(check_walked_anew(one, 1, {0x38}), Wrong());
+  EXPECT_EQ(check_walked_anew(count_trace(begun + walked + forgotten), 1, {0x38}).size(), 1u) << "walked before it";
+  EXPECT_EQ(check_walked_anew(one, 2, {0x38}).size(), 1u) << "a kernel too few";
+}
+
 TEST(QmpAnswer, IsReadAsWordsOfARegister) {
   EXPECT_EQ(parse_examined("00000000fed90020: 0x00123400 0x00000004\r\n", 2), 0x4'0012'3400u);
   EXPECT_EQ(parse_examined("00000000fed90034: 0x00000000\r\n", 1), 0u);

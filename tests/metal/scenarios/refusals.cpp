@@ -18,17 +18,20 @@ const std::vector<Refusal>& refusals() {
   static const std::vector<Refusal> all{
       {"no next image", Status::UpdateRefused, "the next image cannot be used: there is none",
        [](const Bench&, MachineSetup& setup) { setup.next = NextImage::None; }},
-      {"next image too large", Status::UpdateRefused, "does not fit into the place for images in scratch",
+      {"next image too large", Status::UpdateRefused,
+       "the next image cannot be used: it does not fit into the place for images in scratch",
        [](const Bench& bench, MachineSetup& setup) {
          setup.next_image = changed_image(setup);
          copy_too_large(bench.image, setup.next_image);
        }},
-      {"next image cut off", Status::UpdateRefused, "it is not a whole, position-independent x86-64 ELF program",
+      {"next image cut off", Status::UpdateRefused,
+       "the next image cannot be used: it is shorter than it says, or cannot be read",
        [](const Bench& bench, MachineSetup& setup) {
          setup.next_image = changed_image(setup);
          copy_cut_off(bench.image, setup.next_image);
        }},
-      {"next image is text", Status::UpdateRefused, "it is not a whole, position-independent x86-64 ELF program",
+      {"next image is text", Status::UpdateRefused,
+       "the next image cannot be used: it is not a whole, position-independent x86-64 ELF program with the note",
        [](const Bench&, MachineSetup& setup) {
          setup.next_image = changed_image(setup);
          write_text_in_place_of_image(setup.next_image);
