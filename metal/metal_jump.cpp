@@ -43,12 +43,12 @@ Result<u64> MetalWorld::read_next_image_note(std::span<std::byte> buffer) {
   return length;
 }
 
-/// Asks the image what it reads, and puts it where it will run.
+/// Puts the image where it will run, and asks it what it reads.
 Result<u64> MetalWorld::stage(NextImage& image, std::span<std::byte> buffer) {
-  TRY_ASSIGN(const u64 length, host::read_elf_note(image.file(), "Holdfast", buffer));
   TRY_ASSIGN(const PhysRange slot, free_slot(x_image_area, x_own_image));
   TRY_ASSIGN(const u64 entry,
              load_image(image.file(), {reinterpret_cast<std::byte*>(slot.start.value), slot.size_bytes}));
+  TRY_ASSIGN(const u64 length, host::read_elf_note(image.file(), "Holdfast", buffer));
   x_next_entry = slot.start.value + entry;
   return length;
 }
