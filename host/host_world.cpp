@@ -26,16 +26,6 @@ constexpr u64 direct_map_alignment = u64{2} << 20;
 
 constexpr u32 spins_per_yield = 16;
 
-std::string_view level_name(LogLevel level) {
-  switch (level) {
-    case LogLevel::Debug: return "debug";
-    case LogLevel::Info: return "info";
-    case LogLevel::Warning: return "warning";
-    case LogLevel::Error: return "error";
-  }
-  return "?";
-}
-
 void close_on_exec(int fd) {
   if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) throw_system_error("a descriptor named in the arguments");
 }
@@ -152,7 +142,7 @@ void HostWorld::log(LogLevel level, std::string_view message) {
   if (level < x_arguments.log_level) return;
   std::array<char, 32> name{};
   const int length = std::snprintf(name.data(), name.size(), "kernel %u: ", x_arguments.vmm.generation);
-  const std::array parts{piece_of({name.data(), static_cast<std::size_t>(length)}), piece_of(level_name(level)),
+  const std::array parts{piece_of({name.data(), static_cast<std::size_t>(length)}), piece_of(name_of(level)),
                          piece_of(": "), piece_of(message), piece_of("\n")};
   [[maybe_unused]] const ssize_t ignored = ::writev(STDERR_FILENO, parts.data(), static_cast<int>(parts.size()));
 }

@@ -4,13 +4,13 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#include <new>
 #include <string>
 
 #include "holdfast/kernel/kernel.hpp"
 #include "host/direct_user_memory.hpp"
 #include "host/host_world.hpp"
 #include "host/local_syscalls.hpp"
+#include "host/place.hpp"
 #include "host/run_error.hpp"
 #include "vmm/vmm.hpp"
 
@@ -22,16 +22,6 @@ extern "C" [[noreturn]] void holdfast_panic(const char* what, const char* file, 
 
 namespace host {
 namespace {
-
-/// Storage for objects that nobody destroys: a kernel ends by its jump.
-template <class T>
-struct Place {
-  alignas(T) std::byte bytes[sizeof(T)];
-  template <class... Arguments>
-  T& create(Arguments&&... arguments) {
-    return *new (bytes) T(std::forward<Arguments>(arguments)...);
-  }
-};
 
 Place<HostWorld> world_place;
 Place<kernel::Kernel> kernel_place;

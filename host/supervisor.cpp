@@ -60,21 +60,6 @@ class SignalGuard {
 
 }  // namespace
 
-const char* phase_name(Phase phase) {
-  switch (phase) {
-    case Phase::FreezeBegin: return "the begin of the freeze";
-    case Phase::LastConsent: return "the last consent";
-    case Phase::CutOffDone: return "the cut-off";
-    case Phase::JumpBegin: return "the begin of the jump";
-    case Phase::JumpFailed: return "a failed jump";
-    case Phase::BootEntry: return "the entry of the kernel";
-    case Phase::AdoptionDone: return "the adoption of the units";
-    case Phase::VerifyDone: return "the verification of the domains";
-    case Phase::LiveBootDone: return "the live boot";
-  }
-  return "an unknown milestone";
-}
-
 Supervisor::Supervisor(SupervisorSettings settings, MachineBuilder& builder)
     : x_settings(std::move(settings)), x_machine(std::make_unique<MachineProcess>(builder, x_settings.pace)) {
   if (x_settings.timeout_ms == 0) x_settings.timeout_ms = timeout_for(x_settings.options);
@@ -176,7 +161,7 @@ RunEvidence Supervisor::collect() {
 
 std::string Supervisor::last_milestone() {
   const std::vector<Mark> marks = x_machine->marks();
-  return marks.empty() ? "none" : phase_name(marks.back().phase);
+  return marks.empty() ? "none" : std::string(name_of(marks.back().phase));
 }
 
 void Supervisor::throw_kernel_error(const Ending& ending) {

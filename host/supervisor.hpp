@@ -64,7 +64,4 @@ class Supervisor {
   std::vector<vmm::Report> x_vmm_reports;
 };
 
-/// Name of a milestone as messages print it.
-[[nodiscard]] const char* phase_name(Phase phase);
-
 }  // namespace host

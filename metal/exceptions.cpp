@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "holdfast/base/text_line.hpp"
 #include "metal/console.hpp"
 #include "metal/cpu.hpp"
 #include "metal/exit.hpp"
@@ -66,12 +67,11 @@ void metal_load_segments(const void* gdtr, const void* idtr, u16 task) __attribu
   const u64 address = read_cr2();
   constexpr u64 page_fault = 14;
   if (frame->vector == page_fault && stack_guard().contains(PhysAddr(address), 1)) print("stack overflow: ");
-  Line line;
-  line << "exception " << frame->vector << " code ";
-  line.hex(frame->error_code) << " at image+";
-  line.hex(frame->instruction - reinterpret_cast<u64>(metal_image_start)) << " cr2 ";
-  line.hex(address) << " stack ";
-  line.hex(frame->stack).print();
+  TextLine line;
+  line.text("exception ").number(frame->vector).text(" code 0x").hex(frame->error_code);
+  line.text(" at image+0x").hex(frame->instruction - reinterpret_cast<u64>(metal_image_start));
+  line.text(" cr2 0x").hex(address).text(" stack 0x").hex(frame->stack);
+  print_line(line.view());
   exit_machine(ExitCode::Panic);
 }
 }

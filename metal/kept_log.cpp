@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <span>
 
+#include "holdfast/base/text_line.hpp"
 #include "metal/console.hpp"
 
 namespace metal {
@@ -32,7 +33,9 @@ void print_kept_log() {
   const u64 lost = page.log_lost_bytes;
   page.log_bytes = page.log_lost_bytes = 0;  // first: an exception in here must not come here again and again
   print(kept);
-  if (lost != 0) (Line() << "\nkernel: " << lost << " bytes of log are lost").print();  // they end within a line
+  if (lost == 0) return;
+  TextLine line;  // they end within a line
+  print_line(line.text("\nkernel: ").number(lost).text(" bytes of log are lost").view());
 }
 
 }  // namespace metal

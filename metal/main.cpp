@@ -1,9 +1,8 @@
 // metal_main: from the entry of the image to a kernel that serves a VMM; and the end of the machine.
-#include <new>
-
 #include "holdfast/kernel/kernel.hpp"
 #include "host/direct_user_memory.hpp"
 #include "host/local_syscalls.hpp"
+#include "host/place.hpp"
 #include "metal/clock.hpp"
 #include "metal/console.hpp"
 #include "metal/cpu.hpp"
@@ -29,31 +28,26 @@ namespace {
 /// How this image was entered; entry.S knows the numbers.
 enum class Entry : u32 { Pvh = 0, Live = 1 };
 
-/// Storage for objects that nobody destroys: a kernel ends by its jump.
-template <class T>
-struct Place {
-  alignas(T) std::byte bytes[sizeof(T)];
-  template <class... Arguments>
-  T& create(Arguments&&... arguments) {
-    return *new (bytes) T(std::forward<Arguments>(arguments)...);
-  }
-};
-
-Place<Options> options_place;
-Place<MetalWorld> world_place;
-Place<kernel::Kernel> kernel_place;
-Place<pci::ConfigSpace> config_place;
-Place<KernelSaboteur> saboteur_place;
-Place<host::DirectUserMemory> user_place;
-Place<host::LocalSyscalls> system_place;
-Place<std::array<MemoryRange, max_memory_ranges>> map_place;
+host::Place<Options> options_place;
+host::Place<MetalWorld> world_place;
+host::Place<kernel::Kernel> kernel_place;
+host::Place<pci::ConfigSpace> config_place;
+host::Place<KernelSaboteur> saboteur_place;
+host::Place<host::DirectUserMemory> user_place;
+host::Place<host::LocalSyscalls> system_place;
+host::Place<std::array<MemoryRange, max_memory_ranges>> map_place;
 
 [[noreturn]] void give_up(ExitCode code, std::string_view step, Code why) {
   print_kept_log();
-  Line line;
-  (line << "hf: failed step=" << step << " errno=" << static_cast<u64>(to_errno(why)) << " (" << errno_name(why) << ")")
-      .print();
+  vmm::Line line("failed");
+  line.pair("step", step).pair("errno", static_cast<u64>(to_errno(why))).pair("name", errno_name(why));
+  print_line(line.view());
   exit_machine(code);
+}
+
+void explain(std::string_view what, std::string_view bad) {
+  TextLine line;
+  print_line(line.text(what).text(bad).view());
 }
 
 PhysRange own_image() {
@@ -61,12 +55,12 @@ PhysRange own_image() {
   return {PhysAddr(start), reinterpret_cast<u64>(metal_image_end) - start};
 }
 
-void read_loader_s_word(u64 start_info) {
+void read_what_the_loader_says(u64 start_info) {
   BootPage page{};  // low memory still belongs to the loader
   std::string_view bad;
   if (const Status read = read_start_info({.base = 0, .size_bytes = 4 * gib}, start_info, own_image(), page, bad);
       !read.ok()) {
-    (Line() << "what the loader says cannot be used: " << bad).print();
+    explain("what the loader says cannot be used: ", bad);
     give_up(ExitCode::BootFailed, "start_info", read.code());
   }
   page.magic = boot_page_magic;
@@ -79,7 +73,7 @@ void check_boot_page() {
   std::string_view bad;
   if (const Status good = check(boot_page(), bad); !good.ok()) {
     print_kept_log();
-    (Line() << "the boot page that the kernel before left cannot be believed: " << bad).print();
+    explain("the boot page that the kernel before left cannot be believed: ", bad);
     give_up(ExitCode::BootFailed, "boot-page", good.code());
   }
 }
@@ -99,7 +93,7 @@ const Options& read_options() {
   std::string_view bad;
   const std::string_view line(page.command_line.data(), page.command_line_bytes);
   if (const Status parsed = parse_options(line, options, bad); !parsed.ok()) {
-    (Line() << "the command line has a word that means nothing: " << bad).print();
+    explain("the command line has a word that means nothing: ", bad);
     give_up(ExitCode::BootFailed, "command-line", parsed.code());
   }
   return options;
@@ -126,7 +120,7 @@ void find_watched_register(const pci::ConfigSpace& config, const Options& option
   const auto high = config.read<u32>(0, *function, hw::pci::bar0_offset + sizeof low);
   const auto address = register_in_bar(low, high, options.watch.offset, mapped_bytes(map));
   if (!address.ok()) {
-    (Line() << "metal.watch: BAR 0 of the device does not put that register where this kernel can read it").print();
+    print_line("metal.watch: BAR 0 of the device does not put that register where this kernel can read it");
     give_up(ExitCode::BootFailed, "metal.watch", address.code());
   }
   boot_page().watched_register = address->value;
@@ -134,17 +128,15 @@ void find_watched_register(const pci::ConfigSpace& config, const Options& option
 
 class SerialConsole final : public vmm::Console {
  public:
-  void line(std::string_view text) override {
-    print(text);
-    print("\n");
-  }
+  void line(std::string_view text) override { print_line(text); }
 };
 
 [[noreturn]] void run_vmm(const MetalWorld& world, vmm::Syscalls& system, std::string_view words) {
   const vmm::ParsedOptions parsed = vmm::parse_workload_options(words, boot_page().generation);
   if (!parsed.ok()) {
-    (Line() << "the words behind \"--\": " << parsed.why << (parsed.bad_word.empty() ? "" : ": ") << parsed.bad_word)
-        .print();
+    TextLine line;
+    line.text("the words behind \"--\": ").text(parsed.why);
+    print_line(line.text(parsed.bad_word.empty() ? "" : ": ").text(parsed.bad_word).view());
     give_up(ExitCode::BootFailed, "vmm-words", Code::Invalid);
   }
   SerialConsole console;
@@ -180,10 +172,9 @@ class SerialConsole final : public vmm::Console {
   boot_page().image_area_start = kernel.image_area().start.value;
   boot_page().image_area_bytes = kernel.image_area().size_bytes;
   world.set_image_area(kernel.image_area());
-  Line line;
-  (line << "hf: boot generation=" << u64{page.generation} << " image=" << own_image().size_bytes
-        << " cycles=" << read_tsc() - entered_at << " tsc_hz=" << page.tsc_hz)
-      .print();
+  vmm::Line line("boot");
+  line.pair("generation", page.generation).pair("image", own_image().size_bytes);
+  print_line(line.pair("cycles", read_tsc() - entered_at).pair("tsc_hz", page.tsc_hz).view());
 
   pci::ConfigSpace& config = config_place.create(world);
   if (const Status open = config.open(kernel.memory().map, boot.rsdp); !open.ok())
@@ -205,7 +196,7 @@ extern "C" [[noreturn, gnu::visibility("hidden")]] void metal_main(u32 entry, u6
     check_boot_page();
     take_sample(entered_sample);
   } else {
-    read_loader_s_word(start_info);
+    read_what_the_loader_says(start_info);
   }
   run(static_cast<Entry>(entry), entered_at);
 }

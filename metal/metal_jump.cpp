@@ -1,6 +1,6 @@
 // The jump of the bare-metal world: the next image is put in its place while everything can still be refused; later a
 // branch is left.
-#include "metal/console.hpp"
+#include "holdfast/base/text_line.hpp"
 #include "metal/cpu.hpp"
 #include "metal/elf_image.hpp"
 #include "metal/image_slots.hpp"
@@ -36,9 +36,8 @@ Result<u64> MetalWorld::read_next_image_note(std::span<std::byte> buffer) {
   auto image = NextImage::open(module);
   Result<u64> length = image.ok() ? stage(*image, buffer) : Result<u64>(image.code());
   if (!length.ok()) {
-    Line line;
-    line << "the next image cannot be used: " << reason_of(length.code());
-    log(LogLevel::Error, line.text());
+    TextLine line;
+    log(LogLevel::Error, line.text("the next image cannot be used: ").text(reason_of(length.code())).view());
   }
   return length;
 }
@@ -64,7 +63,7 @@ void MetalWorld::hold(u32 where) {
 
 Code MetalWorld::jump(const Handover& handover) {
   if (!x_next_entry) return Code::NotFound;
-  if (x_saboteur != nullptr) x_saboteur->act(*this, handover);
+  if (x_saboteur != nullptr) x_saboteur->act(*this);
   BootPage& page = boot_page();
   page.handover = handover;
   ++page.generation;

@@ -1,32 +1,20 @@
 // MetalWorld: registers, log, milestones. The jump is in metal_jump.cpp.
 #include "metal/metal_world.hpp"
 
+#include "holdfast/base/text_line.hpp"
 #include "metal/console.hpp"
 #include "metal/cpu.hpp"
 #include "metal/kept_log.hpp"
 #include "metal/page_map.hpp"
+#include "vmm/console.hpp"
 
 namespace metal {
 namespace {
 
 constexpr u64 cache_line_bytes = 64;
 
-std::string_view level_name(LogLevel level) {
-  switch (level) {
-    case LogLevel::Debug: return "debug";
-    case LogLevel::Info: return "info";
-    case LogLevel::Warning: return "warning";
-    case LogLevel::Error: return "error";
-  }
-  return "?";
-}
-
-std::string_view phase_name(u32 index) {
-  constexpr std::array<std::string_view, 9> names{"FreezeBegin",  "LastConsent", "CutOffDone",
-                                                  "JumpBegin",    "JumpFailed",  "BootEntry",
-                                                  "AdoptionDone", "VerifyDone",  "LiveBootDone"};
-  if (index == entered_sample) return "Entered";
-  return index < names.size() ? names[index] : "?";
+std::string_view sample_name(u32 index) {
+  return index == entered_sample ? "Entered" : name_of(static_cast<Phase>(index));
 }
 
 template <class T>
@@ -88,12 +76,13 @@ bool MetalWorld::is_blackout() const {
 }
 
 void MetalWorld::log(LogLevel level, std::string_view message) {
-  Line line;
-  line << "kernel " << u64{boot_page().generation} << ": " << level_name(level) << ": " << message << "\n";
+  TextLine line;
+  line.text("kernel ").number(boot_page().generation).text(": ");
+  line.text(name_of(level)).text(": ").text(message).text("\n");
   if (is_blackout())
-    keep_log(line.text());
+    keep_log(line.view());
   else
-    print(line.text());
+    print(line.view());
 }
 
 void MetalWorld::phase(Phase phase, const TouchCounts& touched) {
@@ -117,19 +106,23 @@ void MetalWorld::print_update() {
   const BootPage& page = boot_page();
   const u64 start = sample_of(Phase::LastConsent).tsc;
   const u64 blackout = sample_of(Phase::AdoptionDone).tsc - start;
-  Line line;
-  line << "hf: update generation=" << u64{page.generation} << " blackout_ns=" << x_clock.nanoseconds(blackout)
-       << " blackout_cycles=" << blackout << " tables=" << page.touched.tables << " blocks=" << page.touched.blocks
-       << " records=" << page.touched.records << " files=" << page.touched.files << " frames=" << page.touched.frames;
-  line.print();
+  const TouchCounts& touched = page.touched;
+  vmm::Line line("update");
+  line.pair("generation", page.generation).pair("blackout_ns", x_clock.nanoseconds(blackout));
+  line.pair("blackout_cycles", blackout).pair("tables", touched.tables).pair("blocks", touched.blocks);
+  line.pair("records", touched.records).pair("files", touched.files).pair("frames", touched.frames);
+  print_line(line.view());
   for (u32 i = 0; i < max_phases; ++i) {
     const Sample& sample = page.samples[i];
     if (sample.reached == 0) continue;
-    Line entry;
-    entry << "hf: phase name=" << phase_name(i) << " cycles=";
-    if (sample.tsc < start) entry << "-";
-    entry << (sample.tsc < start ? start - sample.tsc : sample.tsc - start) << " value=" << u64{sample.value};
-    entry.print();
+    TextLine since_start;
+    if (sample.tsc < start)
+      since_start.text("-").number(start - sample.tsc);
+    else
+      since_start.number(sample.tsc - start);
+    vmm::Line entry("phase");
+    entry.pair("name", sample_name(i)).pair("cycles", since_start.view()).pair("value", sample.value);
+    print_line(entry.view());
   }
 }
 

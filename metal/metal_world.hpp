@@ -41,7 +41,7 @@ class MetalWorld final : public World {
   /// Breaks what metal.sabotage names; called between the last act of the kernel and the jump.
   class Saboteur {
    public:
-    virtual void act(World& world, const Handover& handover) = 0;
+    virtual void act(World& world) = 0;
 
    protected:
     ~Saboteur() = default;

@@ -37,7 +37,7 @@ u64 top_table(const vt::PasidEntry& entry) {
 
 }  // namespace
 
-void KernelSaboteur::act(World& world, const Handover&) {
+void KernelSaboteur::act(World& world) {
   if (x_options.sabotage == Sabotage::None) return;
   const auto victim = find_function(x_config, x_options.watch.vendor, x_options.watch.device);
   verify_invariant(victim.ok(), "a sabotage needs metal.watch to name a device that is there");

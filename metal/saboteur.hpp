@@ -10,7 +10,7 @@ class KernelSaboteur final : public MetalWorld::Saboteur {
  public:
   KernelSaboteur(const Options& options, kernel::Kernel& kernel, pci::ConfigSpace& config)
       : x_options(options), x_kernel(kernel), x_config(config) {}
-  void act(World& world, const Handover& handover) override;
+  void act(World& world) override;
 
  private:
   /// Register base of the unit that translates @p victim.

@@ -1,10 +1,9 @@
 // Where the guest programs say what they see: lines for a machine to read, "hf: what key=value key=value ...".
 #pragma once
 
-#include <array>
 #include <string_view>
 
-#include "holdfast/base/types.hpp"
+#include "holdfast/base/text_line.hpp"
 
 namespace vmm {
 
@@ -22,37 +21,23 @@ class Console {
 /// One line being put together. What does not fit is cut off.
 class Line {
  public:
-  explicit Line(std::string_view what) { text("hf: ").text(what); }
+  explicit Line(std::string_view what) { x_line.text("hf: ").text(what); }
 
-  Line& pair(std::string_view key, std::string_view value) { return text(" ").text(key).text("=").word(value); }
-  Line& pair(std::string_view key, u64 value) { return text(" ").text(key).text("=").number(value); }
+  /// A value is one word: a space in it becomes '_'.
+  Line& pair(std::string_view key, std::string_view value) {
+    x_line.text(" ").text(key).text("=");
+    for (const char c : value) x_line.text(c == ' ' ? std::string_view("_") : std::string_view(&c, 1));
+    return *this;
+  }
+  Line& pair(std::string_view key, u64 value) {
+    x_line.text(" ").text(key).text("=").number(value);
+    return *this;
+  }
 
-  [[nodiscard]] std::string_view view() const { return {x_text.data(), x_length}; }
+  [[nodiscard]] std::string_view view() const { return x_line.view(); }
 
  private:
-  Line& text(std::string_view words) {
-    for (const char c : words) put(c);
-    return *this;
-  }
-  /// A value is one word.
-  Line& word(std::string_view value) {
-    for (const char c : value) put(c == ' ' ? '_' : c);
-    return *this;
-  }
-  Line& number(u64 value) {
-    std::array<char, 20> digits{};
-    u64 count = 0;
-    do digits[count++] = static_cast<char>('0' + value % 10);
-    while ((value /= 10) != 0);
-    while (count != 0) put(digits[--count]);
-    return *this;
-  }
-  void put(char c) {
-    if (x_length < x_text.size()) x_text[x_length++] = c;
-  }
-
-  std::array<char, 320> x_text{};
-  u64 x_length = 0;
+  TextLine x_line;
 };
 
 }  // namespace vmm

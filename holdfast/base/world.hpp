@@ -19,6 +19,17 @@ enum class Width : u8 { Byte = 1, Word = 2, Dword = 4, Qword = 8 };
 
 enum class LogLevel : u8 { Debug, Info, Warning, Error };
 
+/// How a line of the log begins.
+[[nodiscard]] constexpr std::string_view name_of(LogLevel level) {
+  switch (level) {
+    case LogLevel::Debug: return "debug";
+    case LogLevel::Info: return "info";
+    case LogLevel::Warning: return "warning";
+    case LogLevel::Error: return "error";
+  }
+  return "unknown";
+}
+
 /// Milestones of a live update, told to the world as they pass so that the machine, not the kernel, measures.
 enum class Phase : u8 {
   FreezeBegin,   // reboot was called; everything from here to LastConsent may still be refused
@@ -31,6 +42,22 @@ enum class Phase : u8 {
   VerifyDone,    // every incoming domain is verified or quarantined
   LiveBootDone,  // the new kernel takes calls
 };
+
+/// As the enumerator is called.
+[[nodiscard]] constexpr std::string_view name_of(Phase phase) {
+  switch (phase) {
+    case Phase::FreezeBegin: return "FreezeBegin";
+    case Phase::LastConsent: return "LastConsent";
+    case Phase::CutOffDone: return "CutOffDone";
+    case Phase::JumpBegin: return "JumpBegin";
+    case Phase::JumpFailed: return "JumpFailed";
+    case Phase::BootEntry: return "BootEntry";
+    case Phase::AdoptionDone: return "AdoptionDone";
+    case Phase::VerifyDone: return "VerifyDone";
+    case Phase::LiveBootDone: return "LiveBootDone";
+  }
+  return "unknown";
+}
 
 /// What was touched while the blackout lasted. Equal for a small and for a huge mapping.
 struct TouchCounts {

@@ -1,8 +1,6 @@
 // Core: units, devices, owners. See core.hpp.
 #include "holdfast/iommu/core.hpp"
 
-#include "holdfast/iommu/log_line.hpp"
-
 namespace holdfast::iommu {
 
 Core::Core(Memory& memory, kho::Handover& handover, const CoreOptions& options)

@@ -3,7 +3,7 @@
 // Order: everything is read; then each unit is adopted, quarantined or started; then the live entries are read and
 // compared; then what is left over is blocked.
 #include "holdfast/iommu/core.hpp"
-#include "holdfast/iommu/log_line.hpp"
+#include "holdfast/base/text_line.hpp"
 
 namespace holdfast::iommu {
 namespace {
@@ -46,7 +46,7 @@ class Core::StrayEntries final : public EntryVisitor, public DeviceFilter {
     const IncomingDevice* device = x_core.x_incoming.find_device(segment, id);
     disown(id);
     ++x_core.x_report.entries_blocked;
-    LogLine line;
+    TextLine line;
     line.text("iommu: blocked ").device(segment, id);
     line.text(device == nullptr ? ": it has an entry and no record" : ": its record was not believed");
     x_core.x_memory.world.log(LogLevel::Warning, line.view());
@@ -250,7 +250,7 @@ void Core::distrust(const Quarantined& what) {
 }
 
 void Core::report(const Quarantined& what) const {
-  LogLine line;
+  TextLine line;
   line.text("iommu: ");
   switch (what.kind) {
     case Quarantined::Kind::Records: line.text("incoming records"); break;

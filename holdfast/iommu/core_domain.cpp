@@ -3,7 +3,7 @@
 #include <bit>
 
 #include "holdfast/iommu/core.hpp"
-#include "holdfast/iommu/log_line.hpp"
+#include "holdfast/base/text_line.hpp"
 #include "holdfast/iommu/undo.hpp"
 
 namespace holdfast::iommu {
@@ -76,7 +76,7 @@ void Core::free_restored_tables(Domain& domain) {
   IncomingDomain* incoming = incoming_of(domain);
   if (incoming != nullptr) incoming->domain = nullptr;
   if (incoming != nullptr && incoming->is_kept) {
-    LogLine line;
+    TextLine line;
     line.text("iommu: the tables of restored domain ").hex(incoming->address.value);
     line.text(" stay taken: a unit that does not answer may still know them");
     x_memory.world.log(LogLevel::Error, line.view());

@@ -3,7 +3,7 @@
 // Every step that can fail comes before the first that changes what stands in memory for the next kernel; each has its
 // exact inverse, so that a failure leaves every byte and the preserved set as they were.
 #include "holdfast/iommu/core.hpp"
-#include "holdfast/iommu/log_line.hpp"
+#include "holdfast/base/text_line.hpp"
 #include "holdfast/iommu/undo.hpp"
 
 namespace holdfast::iommu {
@@ -281,7 +281,7 @@ Status Core::prepare_freeze(u64 generation) {
   for (const UnitState& state : units()) {
     if (!state.working) continue;
     if (const Status alive = state.unit->check_alive(); !alive.ok()) {
-      LogLine line;
+      TextLine line;
       line.text("iommu: the live update is refused: unit at ").hex(state.unit->register_base().value);
       x_memory.world.log(LogLevel::Error, line.text(" does not answer, or its root table cannot be preserved").view());
       return alive;

@@ -1,12 +1,17 @@
 #include "holdfast/kernel/image_note.hpp"
 
+#include "holdfast/abi/iommu.hpp"
+#include "holdfast/base/words.hpp"
+
 namespace holdfast::kernel {
 namespace {
 
-/// Every layout that crosses a jump. 1212547073 is 0x48460001: IOMMU records with arena blocks.
+/// Every layout that crosses a jump.
 constexpr char descriptor[] =
     "kho-v2\0luo-v1\0luo-session-v2\0luo-flb-v1\0memfd-v2\0iommu-liveupdate:1\0iommu-liveupdate:1212547073\0"
     "holdfast-iommufd-v1\0holdfast-vfio-pci-v1\0holdfast-pci-v1\0holdfast-attest-v1\0holdfast-pt:2";
+
+static_assert(abi::iommu::version_pages == 1 && abi::iommu::version_arenas == 1212547073);
 
 constexpr std::string_view first_stage_tables = "holdfast-pt:2";
 
@@ -24,26 +29,19 @@ struct alignas(4) Note {
   }
 };
 
-/// The first entry of @p rest, which loses it.
-std::string_view take_entry(std::string_view& rest) {
-  const std::string_view entry = rest.substr(0, rest.find('\0'));
-  rest.remove_prefix(entry.size() < rest.size() ? entry.size() + 1 : entry.size());
-  return entry;
-}
-
 [[gnu::section(".note.holdfast"), gnu::used, gnu::retain]] constexpr Note note;
 
 }  // namespace
 
 bool note_names(std::string_view text, std::string_view layout) {
   while (!text.empty())
-    if (take_entry(text) == layout) return true;
+    if (take_until(text, '\0') == layout) return true;
   return false;
 }
 
 Status check_next_image(std::string_view next, const Written& written, std::string_view& missing) {
   for (std::string_view rest = own_note(); !rest.empty();) {
-    const std::string_view entry = take_entry(rest);
+    const std::string_view entry = take_until(rest, '\0');
     if (entry == first_stage_tables && !written.first_stage) continue;
     if (!note_names(next, entry)) return missing = entry, Code::UnknownVersion;
   }

@@ -1,6 +1,6 @@
 // Freeze and jump. Everything that can fail comes before the last consent and is rolled back to the exact initial
 // state; after it nothing allocates, and only a jump that returns leads back.
-#include "holdfast/iommu/log_line.hpp"
+#include "holdfast/base/text_line.hpp"
 #include "holdfast/kernel/image_note.hpp"
 #include "holdfast/kernel/kernel.hpp"
 #include "holdfast/memory/vec.hpp"
@@ -89,7 +89,7 @@ Status Kernel::check_unblocked_devices() {
   x_pci.for_each_function([&](pci::Function& function) {
     if (function.is_bridge || function.iommu_device != nullptr) return;
     if (x_pci.bus_master(function) == pci::BusMaster::Off) return;
-    iommu::LogLine line;
+    TextLine line;
     line.text("kernel: the live update is refused: no working unit blocks ").device(function.segment, function.id);
     log(LogLevel::Error, line.text(", and its bus mastering is on: turn that off").view());
     status = Code::Busy;

@@ -1,6 +1,5 @@
 // The incoming side of Handover: claiming what the previous kernel preserved, and restoring each block exactly once.
-#include <array>
-
+#include "holdfast/base/text_line.hpp"
 #include "holdfast/kho/block_cut.hpp"
 #include "holdfast/kho/handover.hpp"
 
@@ -8,30 +7,11 @@ namespace holdfast::kho {
 
 namespace {
 
-/// "KHO: <what> 0x<address>", built without allocation.
-class Line {
- public:
-  Line(std::string_view what, PhysAddr address) {
-    put("KHO: ");
-    put(what);
-    put(" 0x");
-    bool started = false;
-    for (int shift = 60; shift >= 0; shift -= 4) {
-      const auto digit = static_cast<unsigned>(address.value >> shift & 15);
-      started = started || digit != 0 || shift == 0;
-      if (started) put(std::string_view("0123456789abcdef").substr(digit, 1));
-    }
-  }
-  [[nodiscard]] std::string_view view() const { return {x_text.data(), x_length}; }
-
- private:
-  void put(std::string_view text) {
-    for (char c : text)
-      if (x_length < x_text.size()) x_text[x_length++] = c;
-  }
-  std::array<char, 120> x_text{};
-  size_t x_length = 0;
-};
+/// "KHO: <what> 0x<address>"
+void report_at(World& world, LogLevel level, std::string_view what, PhysAddr address) {
+  TextLine line;
+  world.log(level, line.text("KHO: ").text(what).text(" 0x").hex(address.value).view());
+}
 
 }  // namespace
 
@@ -40,7 +20,7 @@ Status Handover::claim_incoming(const IncomingMap& incoming) {
   Code bad = Code::Ok;
   const auto report = [&](std::string_view what, PhysAddr at) {
     bad = Code::Corrupt;
-    x_memory.world.log(LogLevel::Error, Line(what, at).view());
+    report_at(x_memory.world, LogLevel::Error, what, at);
   };
   const auto keep = [&](PhysAddr page) {
     x_memory.touches.frame();
@@ -68,7 +48,7 @@ Result<Block> Handover::restore(PhysAddr head) {
   might_sleep(x_memory.world);
   Guard guard(x_mutex);
   const auto block = x_memory.frames.take_incoming(head);
-  if (!block.ok()) x_memory.world.log(LogLevel::Warning, Line("nothing to restore at", head).view());
+  if (!block.ok()) report_at(x_memory.world, LogLevel::Warning, "nothing to restore at", head);
   return block;
 }
 
@@ -77,7 +57,7 @@ std::size_t Handover::restore_each(std::span<const PhysAddr> starts, unsigned or
   Guard guard(x_mutex);
   const std::size_t restored = x_memory.frames.take_incoming(starts, order);
   if (restored != starts.size())
-    x_memory.world.log(LogLevel::Warning, Line("nothing to restore at", starts[restored]).view());
+    report_at(x_memory.world, LogLevel::Warning, "nothing to restore at", starts[restored]);
   return restored;
 }
 
@@ -93,7 +73,7 @@ Result<PhysAddr> Handover::restore_range(PhysRange range) {
   Guard guard(x_mutex);
   const PhysRange found = cut_while(range, [&](Block block) { return is_incoming_block(block); });
   if (found != range) {
-    x_memory.world.log(LogLevel::Warning, Line("nothing to restore at", found.start + found.size_bytes).view());
+    report_at(x_memory.world, LogLevel::Warning, "nothing to restore at", found.start + found.size_bytes);
     return Code::NotFound;
   }
   cut(range, [&](Block block) {

@@ -1,7 +1,7 @@
 // Pci: what crosses a jump ("holdfast-pci-v1"). See pci.hpp.
 #include "holdfast/abi/checksum.hpp"
 #include "holdfast/abi/pci.hpp"
-#include "holdfast/iommu/log_line.hpp"
+#include "holdfast/base/text_line.hpp"
 #include "holdfast/luo/stream.hpp"
 #include "holdfast/pci/pci.hpp"
 
@@ -121,7 +121,7 @@ const record::Device* Pci::find_incoming(const Function& function) const {
 void Pci::compare_incoming() {
   if (x_incoming.value != 0) name_missing_records();
   const auto complain = [&](const Function& function, std::string_view what) {
-    iommu::LogLine line;
+    TextLine line;
     line.text("pci: ").device(function.segment, function.id).text(what);
     x_memory.world.log(LogLevel::Warning, line.view());
   };
@@ -146,7 +146,7 @@ void Pci::name_missing_records() const {
     bool is_here = false;
     for (const Function& function : x_functions) is_here = is_here || find_incoming(function) == &devices[i];
     if (is_here) continue;
-    iommu::LogLine line;
+    TextLine line;
     line.text("pci: ").device(static_cast<u16>(devices[i].segment), SourceId(devices[i].bdf));
     line.text(": it crossed and is not here, or another is in its place");
     x_memory.world.log(LogLevel::Warning, line.view());

@@ -6,7 +6,7 @@
 
 #include "holdfast/abi/checksum.hpp"
 #include "holdfast/abi/pci.hpp"
-#include "holdfast/iommu/log_line.hpp"
+#include "holdfast/base/text_line.hpp"
 
 namespace holdfast::pci {
 namespace {
@@ -59,7 +59,7 @@ bool Pci::is_multi_function(u16 segment, SourceId first) const {
 Status Pci::scan_below(Function& bridge, std::array<u64, 4>& reached) {
   const auto buses = x_config.buses_below(bridge.segment, bridge.id);
   if (!buses.ok()) {
-    iommu::LogLine line;
+    TextLine line;
     line.text("pci: bridge ").device(bridge.segment, bridge.id).text(": bus numbers make no sense, nothing below it");
     x_memory.world.log(LogLevel::Warning, line.view());
     return {};

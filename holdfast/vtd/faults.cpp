@@ -17,7 +17,7 @@ constexpr u64 top_dword_offset = 12;
 constexpr u32 clear_fault = u32{1} << 31;
 
 void log_faults(World& world, PhysAddr base, const FaultRecord& record, u32 count) {
-  LogLine line = unit_line(base);
+  TextLine line = unit_line(base);
   const auto reason = static_cast<FaultReason>(record.get<f::Fr>());
   line.text("fault: device ").device(SourceId(static_cast<u16>(record.get<f::Sid>())));
   if (record.get<f::Pp>() != 0) line.text(" pasid ").number(record.get<f::Pv>());
@@ -142,7 +142,7 @@ u32 drain_faults(World& world, UnitRegisters& registers, hw::vtd::Cap cap) {
   }
   groups.log();
   if (status.get<fsts::Pfo>() != 0) {
-    LogLine line = unit_line(registers.base());
+    TextLine line = unit_line(registers.base());
     world.log(LogLevel::Warning, line.text("more faults than records; the rest was not recorded").view());
     registers.write(fsts_offset, Fsts().with<fsts::Pfo>(1));
   }

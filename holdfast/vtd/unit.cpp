@@ -69,7 +69,7 @@ Result<VtdUnit*> VtdUnit::create(World& world, const DirectMap& map, TouchMeter&
   options.mode = choose_mode(cap, ecap, wanted.mode, wanted.format);
   if (const auto in_use = mode_in_use(registers); in_use && *in_use != options.mode) {
     options.mode = *in_use;
-    LogLine line = unit_line(description.register_base);
+    TextLine line = unit_line(description.register_base);
     world.log(LogLevel::Warning, line.text("translation is on in the other mode, which is kept").view());
   }
   const iommu::TableLimits tables = table_limits(cap, ecap, options.mode, wanted.format).front();
@@ -83,14 +83,14 @@ Result<VtdUnit*> VtdUnit::create(World& world, const DirectMap& map, TouchMeter&
   TRY_ASSIGN(const PhysAddr object, early.allocate(sizeof(VtdUnit), alignof(VtdUnit)));
 
   if (wanted.format && tables.format != *wanted.format) {
-    LogLine line = unit_line(description.register_base);
+    TextLine line = unit_line(description.register_base);
     line.text(tables.format == Format::X86FirstStage ? "stage=second is not served: first stage"
                                                      : "stage=first is not served: second stage");
     world.log(LogLevel::Error, line.text(" is all that it has in this mode").view());
   }
   if (options.rid_pasid != 0 && !knows_rid_pasid(ecap, options)) {
     options.rid_pasid = 0;
-    LogLine line = unit_line(description.register_base);
+    TextLine line = unit_line(description.register_base);
     world.log(LogLevel::Warning, line.text("RID_PASID is 0: it knows no other").view());
   }
   return new (static_cast<void*>(map.bytes(object)))

@@ -131,7 +131,7 @@ class VtdUnit final : public iommu::Unit {
           const UnitRegisters& registers, const EarlyMemory& memory, const UnitOptions& options);
 
   // unit.cpp
-  [[nodiscard]] LogLine line() const { return unit_line(register_base()); }
+  [[nodiscard]] TextLine line() const { return unit_line(register_base()); }
   [[nodiscard]] EntryWriter writer() const;
   [[nodiscard]] PageWalk page_walk() const {
     return x_limits.coherent_tables ? PageWalk::Coherent : PageWalk::NonCoherent;
