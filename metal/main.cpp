@@ -141,13 +141,13 @@ class SerialConsole final : public vmm::Console {
   }
   SerialConsole console;
   const vmm::Outcome outcome = vmm::run_workloads(system, parsed.options, console);
-  if (outcome == vmm::Outcome::Finished) exit_machine(ExitCode::Done);
+  if (outcome != vmm::Outcome::Finished) exit_machine(ExitCode::ScenarioFailed);
   switch (world.update_attempt()) {
     case UpdateAttempt::None: break;
     case UpdateAttempt::Refused: exit_machine(ExitCode::UpdateRefused);
     case UpdateAttempt::CameBack: exit_machine(ExitCode::JumpFailed);
   }
-  exit_machine(ExitCode::ScenarioFailed);
+  exit_machine(ExitCode::Done);
 }
 
 [[noreturn]] void run(Entry entry, u64 entered_at) {

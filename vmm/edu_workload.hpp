@@ -17,6 +17,7 @@ class EduWorkload final : public Workload {
   [[nodiscard]] u64 done() const override { return x_state.transfers; }
   [[nodiscard]] u64 goal() const override { return x_goal; }
   void hold() override { x_held = true; }
+  void resume() override { x_held = false; }
   [[nodiscard]] bool quiet() const override { return x_held && x_state.phase == Phase::InDevice; }
   bool launch() override { return copy_out(); }
   bool stop() override { return true; }

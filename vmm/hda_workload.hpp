@@ -24,6 +24,7 @@ class HdaWorkload final : public Workload {
   [[nodiscard]] u64 goal() const override { return x_goal; }
   /// The streams never pause; but a page table was not tried before a whole round went through it.
   void hold() override { x_held = true; }
+  void resume() override { x_held = false; }
   [[nodiscard]] bool quiet() const override { return x_held && since_replace() >= Hda::periods; }
   void replaced() override { x_state.checked_at_replace = x_state.checked_periods; }
   bool stop() override { return driver().stop(x_state.first_output); }

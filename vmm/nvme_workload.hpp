@@ -20,6 +20,7 @@ class NvmeWorkload final : public Workload {
   [[nodiscard]] u64 done() const override { return x_state.reads + x_state.writes; }
   [[nodiscard]] u64 goal() const override { return x_goal; }
   void hold() override { x_held = true; }
+  void resume() override { x_held = false; }
   [[nodiscard]] bool quiet() const override { return x_held && x_state.pending == 0; }
   bool launch() override { return issue_batch(); }
   bool stop() override { return x_driver.stop(); }

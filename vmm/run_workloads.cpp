@@ -116,14 +116,23 @@ class Generation {
 
   // The jump.
 
-  /// Returns only when it failed.
+  /// Returns only when there was no jump.
   Outcome update() {
     const bool ready =
         x_group.run_share(u64{x_options.generation} + 1, u64{x_options.updates} + 1, x_options.settle_ns) &&
         x_group.become_quiet() && preserve();
     if (!ready || !launch()) return fail();
-    x_calls.check(x_calls.system().reboot_kexec(), "reboot");
-    return fail();
+    return go_on(x_calls.system().reboot_kexec());
+  }
+
+  /// The kernel @p refused to be updated. What was preserved for that is given back: the session ends unused.
+  Outcome go_on(i64 refused) {
+    Line line("refused");
+    line.pair("generation", x_options.generation).pair("errno", static_cast<u64>(-refused));
+    x_console.line(line.view());
+    if (!x_calls.check(x_calls.system().close(x_session), "close of the session")) return fail();
+    x_group.resume();
+    return finish();
   }
 
   /// Memory before the page tables that map it, those before the devices attached through them.

@@ -95,6 +95,8 @@ class Workload {
   [[nodiscard]] virtual bool quiet() const { return true; }
   /// Held and quiet, right before the jump: begins what shall be under way during it.
   virtual bool launch() { return true; }
+  /// There was no jump: what launch() began is brought to its end like anything else, and new work follows.
+  virtual void resume() {}
   /// The device uses another page table from here on.
   virtual void replaced() {}
 

@@ -92,6 +92,11 @@ bool WorkloadGroup::become_quiet() {
   return run_until(0, "wait for what is under way", [](Assignment& a) { return a.workload().quiet(); });
 }
 
+void WorkloadGroup::resume() {
+  for (Assignment& a : x_assignments)
+    if (a.running()) a.workload().resume();
+}
+
 bool WorkloadGroup::replace_all(i32 iommufd) {
   if (x_options.replace == 0) return true;
   Counts spent_ns{};

@@ -48,6 +48,8 @@ class WorkloadGroup {
   bool run_share(u64 numerator, u64 denominator, u64 settle_ns);
   /// Nothing new is begun, and what was under way is done.
   bool become_quiet();
+  /// There was no jump after all.
+  void resume();
   /// As often as the options say, polled in between.
   bool replace_all(i32 iommufd);
 

@@ -7,8 +7,7 @@
 //                      first when no update is made
 //   mapped=N[K|M|G]    a window besides, mapped in pages of 4 KiB until so much is mapped
 //   leave=W            workload W, named like the others, is built and runs, but is neither marked nor preserved: it
-//   ends
-//                      with the first update, and its device is nobody's from then on. May be said of several
+//                      ends with the first update, and its device is nobody's from then on. May be said of several
 //   settle_ms=N        devices run at least so long before each update, and before the end
 #pragma once
 

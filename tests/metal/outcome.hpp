@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -45,7 +46,11 @@ class Outcome {
   void tell(std::string figure) { x_figures.push_back(std::move(figure)); }
   /// Lines for the end of the report, such as a table of phases. The same lines are printed once.
   void tell_at_end(std::string lines) { x_at_end.push_back(std::move(lines)); }
-  void set_seconds(double seconds) { x_seconds = seconds; }
+  /// Takes the time since it was made.
+  Outcome& ended() {
+    x_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - x_start).count();
+    return *this;
+  }
 
   [[nodiscard]] const std::string& name() const { return x_name; }
   [[nodiscard]] const std::filesystem::path& folder() const { return x_folder; }
@@ -64,6 +69,7 @@ class Outcome {
   std::vector<Check> x_checks;
   std::vector<std::string> x_figures;
   std::vector<std::string> x_at_end;
+  std::chrono::steady_clock::time_point x_start = std::chrono::steady_clock::now();
   double x_seconds = 0;
 };
 

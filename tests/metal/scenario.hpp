@@ -90,9 +90,6 @@ struct NetPlan {
 /// A disk under reads and writes over one jump.
 [[nodiscard]] Outcome run_nvme(const Bench& bench);
 
-/// One transfer of the test device on its way over each of @p jumps jumps.
-[[nodiscard]] Outcome run_edu(const Bench& bench, const std::string& name, u64 jumps);
-
 /// Serial logs of runs that count time in instructions.
 [[nodiscard]] Outcome run_hda(const Bench& bench);
 

@@ -8,7 +8,7 @@ namespace {
 std::optional<Update> measure(const Bench& bench, Outcome& outcome, const std::string& mapped, Time time) {
   const bool counted = time == Time::Instructions;
   MachineSetup setup = setup_of(bench, counted ? "blackout instructions" : "blackout cycles", mapped);
-  setup.kernel_words = "mode=scalable";
+  setup.kernel_words = fmt::format("mode={}", scalable_mode);
   setup.vmm_words = fmt::format("hda updates=1 settle_ms=20 mapped={}", mapped);
   setup.devices = sound_card();
   setup.time = time;
@@ -33,7 +33,6 @@ std::vector<Outcome> run_blackout_scenario(const Bench& bench) {
   for (const Time time : {Time::Real, Time::Instructions}) {
     const bool counted = time == Time::Instructions;
     Outcome outcome = outcome_of(bench, counted ? "blackout instructions" : "blackout cycles");
-    const auto start = Clock::now();
     const auto small = measure(bench, outcome, "64M", time);
     const auto large = measure(bench, outcome, "1G", time);
     if (small && large) {
@@ -47,8 +46,7 @@ std::vector<Outcome> run_blackout_scenario(const Bench& bench) {
       outcome.tell_at_end(
           fmt::format("\n  {}, 1 GiB mapped by pages of 4 KiB:\n{}", outcome.name(), large->phases_text(unit, scale)));
     }
-    outcome.set_seconds(std::chrono::duration<double>(Clock::now() - start).count());
-    outcomes.push_back(std::move(outcome));
+    outcomes.push_back(std::move(outcome.ended()));
   }
   outcomes.front().tell_at_end(
       "  Linux under the same emulation: 1.65 to 2.45 s from its reboot call to the next kernel's first process. That\n"

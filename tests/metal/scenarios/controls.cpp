@@ -88,11 +88,10 @@ const std::vector<Control>& controls() {
 Outcome run_control(const Bench& bench, const Control& control) {
   const std::string name = std::string("control ") + control.word;
   Outcome outcome = outcome_of(bench, name);
-  const auto start = Clock::now();
   Feeder feeder(frames_fed, 5'000);
   MachineSetup setup = setup_of(bench, name);
   setup.kernel_words =
-      fmt::format("mode=scalable metal.hold_us={} {} metal.sabotage={}", hold_us, watch_network_card, control.word);
+      fmt::format("mode={} metal.hold_us={} {} metal.sabotage={}", scalable_mode, hold_us, watch_network_card, control.word);
   setup.vmm_words = fmt::format("net hda updates=1 frames={}", frames);
   setup.devices = join(network_card(feeder.card_end()), sound_card());
   setup.inherited = {feeder.card_end()};
@@ -117,8 +116,7 @@ Outcome run_control(const Bench& bench, const Control& control) {
     outcome.tell(fmt::format("\"{}\"", control.said));
   }
   outcome.tell(fmt::format("{} refused requests", trace.faults));
-  outcome.set_seconds(std::chrono::duration<double>(Clock::now() - start).count());
-  return outcome;
+  return outcome.ended();
 }
 
 std::vector<Outcome> run_controls_scenario(const Bench& bench) {

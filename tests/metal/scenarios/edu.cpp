@@ -10,7 +10,6 @@ Outcome run_edu(const Bench& bench, bool in_blackout) {
   constexpr u64 transfers_per_kernel = 2;  // to the device and back
   const std::string name = in_blackout ? "edu ends in blackout" : "edu ends after it";
   Outcome outcome = outcome_of(bench, name);
-  const auto start = Clock::now();
   MachineSetup setup = setup_of(bench, name);
   setup.kernel_words = fmt::format("mode={} metal.hold_us={}", scalable_mode, in_blackout ? 150'000 : 0);
   setup.vmm_words = fmt::format("edu updates={}", jumps);
@@ -36,8 +35,7 @@ Outcome run_edu(const Bench& bench, bool in_blackout) {
     outcome.expect_more("transfers", total->number("transfers").value_or(0), transfers_per_kernel * (jumps + 1) - 1);
   }
   outcome.tell(fmt::format("one transfer over each of {} jumps", jumps));
-  outcome.set_seconds(std::chrono::duration<double>(Clock::now() - start).count());
-  return outcome;
+  return outcome.ended();
 }
 
 std::vector<Outcome> run_edu_scenario(const Bench& bench) { return {run_edu(bench, false), run_edu(bench, true)}; }

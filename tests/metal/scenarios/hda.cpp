@@ -39,7 +39,7 @@ struct Run {
 
 Run run_once(const Bench& bench, const std::string& part, Outcome& outcome) {
   MachineSetup setup = setup_of(bench, "hda", part);
-  setup.kernel_words = "mode=scalable";
+  setup.kernel_words = fmt::format("mode={}", scalable_mode);
   setup.vmm_words = "hda updates=1 settle_ms=20";
   setup.devices = sound_card();
   setup.time = Time::Instructions;
@@ -52,7 +52,6 @@ Run run_once(const Bench& bench, const std::string& part, Outcome& outcome) {
 
 Outcome run_hda(const Bench& bench) {
   Outcome outcome = outcome_of(bench, "hda");
-  const auto start = Clock::now();
   const Run first = run_once(bench, "first", outcome);
   const Run second = run_once(bench, "second", outcome);
   const std::string difference = first_difference(first.serial, second.serial);
@@ -73,8 +72,7 @@ Outcome run_hda(const Bench& bench) {
   for (const Update& update : collect_updates(first.lines))
     outcome.tell(fmt::format("blackout {} instructions", update.blackout_cycles >> icount_shift));
   outcome.expect_equal("live updates", collect_updates(first.lines).size(), 1u);
-  outcome.set_seconds(std::chrono::duration<double>(Clock::now() - start).count());
-  return outcome;
+  return outcome.ended();
 }
 
 std::vector<Outcome> run_hda_scenario(const Bench& bench) { return {run_hda(bench)}; }

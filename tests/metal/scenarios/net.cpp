@@ -79,7 +79,6 @@ void check_totals(const std::vector<Line>& lines, const FeedCounts& fed, const N
 
 Outcome run_net(const Bench& bench, const NetPlan& plan) {
   Outcome outcome = outcome_of(bench, plan.name);
-  const auto start = Clock::now();
   Feeder feeder(plan.frames, plan.rate);
   MachineSetup setup = setup_of(bench, plan.name);
   setup.kernel_words = fmt::format("mode={} metal.hold_us={} {}", plan.mode, plan.hold_us, watch_network_card);
@@ -118,8 +117,7 @@ Outcome run_net(const Bench& bench, const NetPlan& plan) {
     if (replaced) check_fields(*replaced, outcome, {{"count", plan.replacements}});
     outcome.tell(fmt::format("{} replacements", plan.replacements));
   }
-  outcome.set_seconds(std::chrono::duration<double>(Clock::now() - start).count());
-  return outcome;
+  return outcome.ended();
 }
 
 std::vector<Outcome> run_net_scenario(const Bench& bench) {

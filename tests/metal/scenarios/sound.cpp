@@ -39,7 +39,6 @@ std::optional<Look> watch_all(Machine& machine, const SoundPlan& plan, Outcome& 
 
 Outcome run_sound(const Bench& bench, const SoundPlan& plan) {
   Outcome outcome = outcome_of(bench, plan.name);
-  const auto start = Clock::now();
   const bool watched = plan.time == Time::Real;
   MachineSetup setup = setup_of(bench, plan.name);
   setup.kernel_words = fmt::format("mode={} metal.hold_us={}", plan.mode, watched ? 20'000'000 : 0);
@@ -67,8 +66,7 @@ Outcome run_sound(const Bench& bench, const SoundPlan& plan) {
       outcome.expect(fmt::format("update {} touches what the first does", i + 1), false, "it does not");
   }
   outcome.tell(fmt::format("{} updates", updates.size()));
-  outcome.set_seconds(std::chrono::duration<double>(Clock::now() - start).count());
-  return outcome;
+  return outcome.ended();
 }
 
 SoundPlan chain_plan(u64 jumps) {

@@ -33,7 +33,6 @@ void check_sound_card_writes(Machine& machine, Outcome& outcome) {
 Outcome run_unpreserved(const Bench& bench) {
   const std::string name = "unpreserved";
   Outcome outcome = outcome_of(bench, name);
-  const auto start = Clock::now();
   Feeder feeder(frames, 5'000);
   MachineSetup setup = setup_of(bench, name);
   setup.kernel_words = fmt::format("mode={} metal.hold_us=20000000 {}", scalable_mode, watch_network_card);
@@ -62,8 +61,7 @@ Outcome run_unpreserved(const Bench& bench) {
                  {{"received", frames}, {"gaps", 0}, {"duplicates", 0}, {"wrong", 0}, {"tpr", frames}, {"mpc", 0}});
   (void)find_line(lines, outcome, "left", "hda");
   outcome.tell(fmt::format("{} refused requests of the sound card, {} frames", machine.trace().faults, fed.sent));
-  outcome.set_seconds(std::chrono::duration<double>(Clock::now() - start).count());
-  return outcome;
+  return outcome.ended();
 }
 
 std::vector<Outcome> run_unpreserved_scenario(const Bench& bench) { return {run_unpreserved(bench)}; }
