@@ -195,10 +195,10 @@ class Unit {
   /// Freeze, before the last consent: the queue answers and the root is kept. Errors: TimedOut, Io.
   virtual Status check_alive() = 0;
   /// After the last consent; allocates nothing, cannot fail for memory. Entries of every device of this unit that is
-  /// not in
-  /// @p keep: present bit, flush, rest; root halves of context tables that are not preserved; one global invalidation;
-  /// queue drained; fault and queue interrupts masked. Translation stays on. A unit without preserved state is cut off
-  /// the same way (its root then blocks everything). After a failure reinstate() puts back what was done.
+  /// not in @p keep: present bit, flush, rest; root halves of context tables that are not preserved; one global
+  /// invalidation; queue drained; fault and queue interrupts masked. Translation stays on. A unit without preserved
+  /// state is cut off the same way (its root then blocks everything). After a failure reinstate() puts back what was
+  /// done.
   virtual Status cut_off(std::span<const SourceId> keep) = 0;
   /// The jump failed: puts back exactly what cut_off() removed; nothing if it removed nothing.
   virtual void reinstate() = 0;

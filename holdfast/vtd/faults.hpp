@@ -13,8 +13,7 @@ namespace holdfast::vtd {
 
 /// Reads and clears the pending records; returns their number (at most as many as the unit has). Records of one device
 /// (and PASID, where hardware reports one) with one reason share a log line, which names the first of them and says how
-/// many there were. Faults that found no
-/// free record were lost by hardware, which a line says.
+/// many there were. Faults that found no free record were lost by hardware, which a line says.
 u32 drain_faults(World& world, UnitRegisters& registers, hw::vtd::Cap cap);
 
 }  // namespace holdfast::vtd

@@ -5,16 +5,15 @@
 // entry before it with the entry after it, in any mixture of pieces, and between two stores stands an invalidation of
 // the tag that was in effect until the second.
 //
-//   second stage             pointer, type and id share the first piece: one store, the old entry or the new
-//   from one stage           the pointer of a first stage has the second piece to itself, which a second stage does not
-//   to the other             look at: it is written before the type asks for it, cleared when the type does not any
-//   more first stage to first     the id is in the first piece and the pointer in the second, so the change goes by way
-//   of an
-//                            id that nobody else has:
-//                              1. the id becomes the private one   the old table under it; the old id is forgotten
-//                              2. the pointer becomes the new one  the new table under it; the private id is forgotten
-//                              3. the id becomes the new one       the new table under its own; the private id is
-//                                                                  forgotten, and free again
+//   within the second stage  Pointer, type and id share the first piece: one store, the old entry or the new.
+//   from one stage to        The pointer of a first stage has the second piece to itself, which a second stage does not
+//   the other                look at: it is written before the type asks for it, cleared when the type no longer does.
+//   within the first stage   The id is in the first piece and the pointer in the second, so the change goes by way of
+//                            an id that nobody else has:
+//                            1. the id becomes the private one   the old table under it; the old id is forgotten
+//                            2. the pointer becomes the new one  the new table under it; the private id is forgotten
+//                            3. the id becomes the new one       the new table under its own; the private id is
+//                                                                forgotten, and free again
 //
 // At no moment is an entry not present or made of parts that do not belong together: the device translates all the
 // time, through the old table or the new. At no moment does one domain's table stand beside the other's id, in memory

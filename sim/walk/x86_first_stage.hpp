@@ -1,6 +1,5 @@
 // A naive walker of x86-64 tables of 4 and 5 levels: VT-d first stage (specification 4.1, 3.6 and 9.7), AMD guest
-// tables
-// ("v2", IOMMU specification 2.2.6) and the processor's own (SDM volume 3, 4.5).
+// tables ("v2", IOMMU specification 2.2.6) and the processor's own (SDM volume 3, 4.5).
 //
 // Every entry on the path must have P; R/W and U/S are ANDed and XD is ORed along it. Level 3 and 4 entries may not
 // have PS. A large page's address begins above bit 12, which is PAT there. Bits 62:52 are ignored. Fault codes are
