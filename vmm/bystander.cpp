@@ -22,7 +22,8 @@ bool start_bystander(Calls& calls, const Options& options) {
   if (!alloc_ioas(calls, iommufd, ioas) || !map_file(calls, iommufd, ioas, memory, bystander_bytes, bystander_iova))
     return false;
   if (!attach_device(calls, device, ioas)) return false;
-  return DmaEngine(calls, device).start({bystander_iova, bystander_bytes, bystander_bytes, 0, static_cast<u32>(options.seed)});
+  return DmaEngine(calls, device)
+      .start({bystander_iova, bystander_bytes, bystander_bytes, 0, static_cast<u32>(options.seed)});
 }
 
 }  // namespace vmm

@@ -14,12 +14,11 @@ bool DmaEngine::write_register(u64 offset, T value) {
 }
 
 bool DmaEngine::start(const engine::Parameters& parameters) {
-  const u16 command = static_cast<u16>(hw::pci::Command()
-                                           .with<hw::pci::command::MemorySpace>(1)
-                                           .with<hw::pci::command::BusMaster>(1)
-                                           .raw());
+  const u16 command = static_cast<u16>(
+      hw::pci::Command().with<hw::pci::command::MemorySpace>(1).with<hw::pci::command::BusMaster>(1).raw());
   const u64 command_at = VFIO_PCI_INDEX_TO_OFFSET(VFIO_PCI_CONFIG_REGION_INDEX) + hw::pci::command_offset;
-  if (!x_calls->check(x_calls->system().pwrite(x_fd, &command, sizeof command, command_at), "write of the command register"))
+  if (!x_calls->check(x_calls->system().pwrite(x_fd, &command, sizeof command, command_at),
+                      "write of the command register"))
     return false;
   return write_register(engine::window_iova_offset, parameters.window_iova) &&
          write_register(engine::window_bytes_offset, parameters.window_bytes) &&

@@ -1,7 +1,8 @@
-// The user boundary as a guest-side program sees it: system calls by their Linux names, nothing of the kernel behind them.
+// The user boundary as a guest-side program sees it: system calls by their Linux names, nothing of the kernel behind
+// them.
 //
-// Every call answers like Linux's: a value >= 0, or a negative errno. Implemented over a kernel::Process (host/), and later
-// over a real system. Threads: one caller at a time.
+// Every call answers like Linux's: a value >= 0, or a negative errno. Implemented over a kernel::Process (host/), and
+// later over a real system. Threads: one caller at a time.
 #pragma once
 
 #include "holdfast/base/types.hpp"

@@ -1,7 +1,7 @@
 // The small VMM: one guest with passthrough devices that survives live updates of the kernel below it.
 //
-// A generation is one kernel's time: the first builds the guest, every later one takes it back, moves its devices to new
-// translations and finishes. Devices never stop. Everything that must outlive the jump is in preserved files.
+// A generation is one kernel's time: the first builds the guest, every later one takes it back, moves its devices to
+// new translations and finishes. Devices never stop. Everything that must outlive the jump is in preserved files.
 // Freestanding; allocates nothing; written against the user boundary only.
 #pragma once
 

@@ -2,8 +2,8 @@
 //
 // Order: everything is read; then each unit is adopted, quarantined or started; then the live entries are read and
 // compared; then what is left over is blocked.
-#include "holdfast/iommu/core.hpp"
 #include "holdfast/base/text_line.hpp"
+#include "holdfast/iommu/core.hpp"
 
 namespace holdfast::iommu {
 namespace {

@@ -2,8 +2,8 @@
 #include <algorithm>
 #include <bit>
 
-#include "holdfast/iommu/core.hpp"
 #include "holdfast/base/text_line.hpp"
+#include "holdfast/iommu/core.hpp"
 #include "holdfast/iommu/undo.hpp"
 
 namespace holdfast::iommu {

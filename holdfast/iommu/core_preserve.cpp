@@ -2,8 +2,8 @@
 //
 // Every step that can fail comes before the first that changes what stands in memory for the next kernel; each has its
 // exact inverse, so that a failure leaves every byte and the preserved set as they were.
-#include "holdfast/iommu/core.hpp"
 #include "holdfast/base/text_line.hpp"
+#include "holdfast/iommu/core.hpp"
 #include "holdfast/iommu/undo.hpp"
 
 namespace holdfast::iommu {

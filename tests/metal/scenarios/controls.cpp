@@ -90,8 +90,8 @@ Outcome run_control(const Bench& bench, const Control& control) {
   Outcome outcome = outcome_of(bench, name);
   Feeder feeder(frames_fed, 5'000);
   MachineSetup setup = setup_of(bench, name);
-  setup.kernel_words =
-      fmt::format("mode={} metal.hold_us={} {} metal.sabotage={}", scalable_mode, hold_us, watch_network_card, control.word);
+  setup.kernel_words = fmt::format("mode={} metal.hold_us={} {} metal.sabotage={}", scalable_mode, hold_us,
+                                   watch_network_card, control.word);
   setup.vmm_words = fmt::format("net hda updates=1 frames={}", frames);
   setup.devices = join(network_card(feeder.card_end()), sound_card());
   setup.inherited = {feeder.card_end()};
