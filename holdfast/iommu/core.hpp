@@ -136,11 +136,12 @@ class Core {
   /// know them: then they stay taken, which is logged. Errors: Busy (attached or preserved), TimedOut
   /// or Io (the flush failed: nothing was freed).
   Status destroy_domain(Domain& domain);
-  /// All or nothing. Errors: Busy (preserved), NotSupported (restored), those of pt::Table::map, TimedOut, Io (the
-  /// flush failed after the change: it is owed and tried again by the next call).
+  /// All or nothing. Errors: Busy (preserved), NotSupported (restored), those of pt::Table::map, TimedOut, Io (a flush
+  /// failed: nothing is mapped, but hardware may have seen it; the flush is owed and tried again by the next call).
   Status map(Domain& domain, Iova iova, std::span<const PhysRange> runs, pt::Prot prot,
              Iova* first_collision = nullptr);
-  /// Bytes unmapped. When it returns, hardware has forgotten. Errors as map().
+  /// Bytes unmapped. When it returns, hardware has forgotten. Errors as map(); after TimedOut or Io what it was to
+  /// unmap may be gone from the table, and hardware may know it still.
   Result<u64> unmap(Domain& domain, Iova iova, u64 length);
   /// Errors: those of pt::Reader::lookup, NotSupported (not verified).
   [[nodiscard]] Result<pt::Translation> lookup(const Domain& domain, Iova iova) const;

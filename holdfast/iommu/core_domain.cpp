@@ -94,7 +94,14 @@ Status Core::map(Domain& domain, Iova iova, std::span<const PhysRange> runs, pt:
   if (domain.is_preserved()) return Code::Busy;
   TRY(flush(domain));
   TRY(domain.x_table->map(iova, runs, prot, domain.x_gather, first_collision));
-  return flush(domain);
+  const Status flushed = flush(domain);
+  if (flushed.ok()) return {};
+  // Hardware may have seen it: it forgets with the flush that is owed.
+  u64 bytes = 0;
+  for (const PhysRange& run : runs) bytes += run.size_bytes;
+  const auto taken_back = domain.x_table->unmap(iova, bytes, domain.x_gather);
+  verify_invariant(taken_back.ok() && *taken_back == bytes, "what was just mapped cannot be unmapped");
+  return flushed;
 }
 
 Result<u64> Core::unmap(Domain& domain, Iova iova, u64 length) {

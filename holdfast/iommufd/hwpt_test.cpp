@@ -211,6 +211,57 @@ TEST_F(HwptTest, AFailedAttachToAnIoasLeavesNothingOnceTheUnitAnswers) {
   EXPECT_EQ(machine->snapshot(), before);
 }
 
+/// Two pages and a whole large leaf: where that goes, an empty table is taken out, which hardware must forget.
+class SilentUnitTest : public HwptTest {
+ protected:
+  SilentUnitTest() {
+    EXPECT_EQ(map(1 * gib, 4 * kib), Code::Ok);
+    EXPECT_TRUE(attach(device, ioas).ok());
+  }
+  Code map(u64 iova, u64 length) { return machine->map(fd, ioas, memory, iova, length); }
+  u32 pins() { return static_cast<u32>(machine->memory_of(memory).pins()); }
+  bool says(const char* what) {
+    for (const std::string& line : machine->world.log_lines)
+      if (line.find(what) != std::string::npos) return true;
+    return false;
+  }
+
+  i32 memory = machine->make_memfd(8 * mib);
+};
+
+TEST_F(SilentUnitTest, KeepsWhatItMayStillReachWhenAMapFails) {
+  ASSERT_EQ(machine->unmap(fd, ioas, 1 * gib, 4 * kib), Code::Ok);
+  ASSERT_EQ(pins(), 0u);
+  machine.hardware.answers = false;
+  ASSERT_EQ(map(1 * gib, 8 * mib), Code::TimedOut);
+  EXPECT_EQ(pins(), 1u) << "the memory is nobody else's";
+  EXPECT_TRUE(says("memory that it may still reach stays taken"));
+  EXPECT_EQ(machine->devices[0]->domain()->attachments(), 1u);
+  EXPECT_EQ(machine->core.lookup(*machine->devices[0]->domain(), Iova(1 * gib)).code(), Code::NotFound);
+  machine.hardware.answers = true;
+  EXPECT_EQ(map(1 * gib, 8 * mib), Code::Ok) << "nothing is left in the table";
+  EXPECT_EQ(machine->unmap(fd, ioas, 1 * gib, 8 * mib), Code::Ok);
+  EXPECT_EQ(pins(), 1u);
+}
+
+TEST_F(SilentUnitTest, KeepsAnAreaThatItDoesNotForget) {
+  machine.hardware.answers = false;
+  EXPECT_EQ(machine->unmap(fd, ioas, 1 * gib, 4 * kib), Code::TimedOut);
+  EXPECT_EQ(pins(), 1u);
+  machine.hardware.answers = true;
+  EXPECT_EQ(machine->unmap(fd, ioas, 1 * gib, 4 * kib), Code::Ok);
+  EXPECT_EQ(pins(), 0u);
+}
+
+TEST_F(SilentUnitTest, KeepsTheMemoryOfAnIommufdThatIsClosed) {
+  machine.hardware.answers = false;
+  iommufd().unbind(ObjectId(device));
+  bound.clear();
+  machine->close(fd);
+  EXPECT_EQ(pins(), 1u);
+  EXPECT_TRUE(says("memory that it may still reach stays taken"));
+}
+
 TEST_F(HwptTest, ADeviceHasOneOwner) {
   const i32 other = machine->open_iommufd();
   EXPECT_EQ(machine->iommufd_of(other).bind(*machine->devices[0]).code(), Code::Busy);

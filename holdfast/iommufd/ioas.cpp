@@ -114,12 +114,14 @@ Result<u64> Ioas::map(MapRequest request) {
   TRY(x_areas.insert(
       index, Area{iova, request.length, request.offset, request.prot, memory.seals(), std::move(request.file)}));
   memory.pin(access_of(request.prot));
-  const Status status = fill(x_areas[index]);
-  if (!status.ok()) {
+  Reach left = Reach::None;
+  const Status status = fill(x_areas[index], left);
+  if (status.ok()) return iova;
+  if (left == Reach::None)
     drop_area(index);
-    return status.code();
-  }
-  return iova;
+  else
+    abandon_area(index);
+  return status.code();
 }
 
 void Ioas::drop_area(u64 index) {
@@ -127,21 +129,27 @@ void Ioas::drop_area(u64 index) {
   x_areas.erase(index);
 }
 
-Status Ioas::fill(iommu::Domain& domain, const Area& area, std::span<const PhysRange> runs) {
-  const Status status = x_core.map(domain, Iova(area.iova), runs, area.prot);
-  const bool changed = status.code() == Code::TimedOut || status.code() == Code::Io;
-  if (changed) static_cast<void>(x_core.unmap(domain, Iova(area.iova), area.length));  // hardware that does not answer
-  return status;
+void Ioas::abandon_area(u64 index) {
+  x_memory.world.log(LogLevel::Error, "iommufd: a unit does not answer; memory that it may still reach stays taken");
+  static_cast<void>(x_areas[index].file.detach());
+  x_areas.erase(index);
 }
 
-Status Ioas::fill(const Area& area) {
+void Ioas::abandon_areas() {
+  while (!x_areas.empty()) abandon_area(x_areas.size() - 1);
+}
+
+/// Every page table or none. @p left: what hardware may know of it after a failure.
+Status Ioas::fill(const Area& area, Reach& left) {
   if (x_hwpts.empty()) return {};
   Vec<PhysRange> runs(x_memory.heap);
   TRY(area.memory().runs(area.offset, area.length, runs));
   for (u64 i = 0; i < x_hwpts.size(); ++i) {
-    const Status status = fill(*x_hwpts[i]->domain, area, runs.span());
+    const Status status = x_core.map(*x_hwpts[i]->domain, Iova(area.iova), runs.span(), area.prot);
     if (status.ok()) continue;
-    for (u64 k = i; k-- > 0;) static_cast<void>(x_core.unmap(*x_hwpts[k]->domain, Iova(area.iova), area.length));
+    if (status.code() == Code::TimedOut || status.code() == Code::Io) left = Reach::Perhaps;
+    for (u64 k = i; k-- > 0;)
+      if (!x_core.unmap(*x_hwpts[k]->domain, Iova(area.iova), area.length).ok()) left = Reach::Perhaps;
     return status;
   }
   return {};
@@ -219,7 +227,7 @@ Status Ioas::add_hwpt(Hwpt& hwpt) {
   for (const Area& area : x_areas) {
     runs.clear();
     status = area.memory().runs(area.offset, area.length, runs);
-    if (status.ok()) status = fill(*hwpt.domain, area, runs.span());
+    if (status.ok()) status = x_core.map(*hwpt.domain, Iova(area.iova), runs.span(), area.prot);
     if (!status.ok()) break;
   }
   if (!status.ok()) remove_hwpt(hwpt);

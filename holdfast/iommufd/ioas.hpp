@@ -3,7 +3,8 @@
 //
 // Contract: a map reaches every hardware page table or none. An area is unmapped whole or not at all, and an unmap that
 // would split one changes nothing. While a page table of it is preserved the address space is immutable (Busy).
-// An area remembers the seals its file had when it was mapped, pins the file and holds a reference.
+// An area remembers the seals its file had when it was mapped, pins the file and holds a reference. Where a unit does
+// not say that it has forgotten an area that goes, pin and reference stay for good: the memory is nobody else's.
 // Threads: under the iommufd's mutex. Failure: Result; what failed changed nothing, unless it says otherwise.
 #pragma once
 
@@ -76,6 +77,8 @@ class Ioas final : public Object {
   /// Errors: AddressInUse (an area is beyond its reach or misaligned for it), NoMemory.
   Status add_hwpt(Hwpt& hwpt);
   void remove_hwpt(const Hwpt& hwpt);
+  /// The areas go, but not their memory: hardware may reach it, and nobody can say until when.
+  void abandon_areas();
   [[nodiscard]] std::span<Hwpt* const> hwpts() const { return x_hwpts.span(); }
 
   /// Takes the device's reserved ranges out of use. Errors: AddressInUse, NoMemory.
@@ -116,10 +119,12 @@ class Ioas final : public Object {
   Result<u64> place_anywhere(u64 offset, u64 length) const;
   Status reserve(IovaSpan span, const Object& owner);
   void release(const Object& owner);
-  Status fill(const Area& area);
-  Status fill(iommu::Domain& domain, const Area& area, std::span<const PhysRange> runs);
+  /// Hardware that an area was given to, and may be again.
+  enum class Reach : u8 { None, Perhaps };
+  Status fill(const Area& area, Reach& left);
   Status clear(const Area& area);
   void drop_area(u64 index);
+  void abandon_area(u64 index);
   [[nodiscard]] Status check_alignment(u64 alignment) const;
 
   Memory& x_memory;

@@ -30,7 +30,8 @@ void Iommufd::release() {
   x_objects.for_each<DeviceObject>([](DeviceObject&) { panic("an iommufd was freed while a device file used it"); });
   x_objects.for_each<Hwpt>([this](Hwpt& hwpt) {
     if (destroy_hwpt(hwpt).ok()) return;
-    x_memory.world.log(LogLevel::Error, "iommufd: hardware does not answer, the memory of a page table is lost");
+    // Its table stays with the core, and what it maps stays where it is.
+    if (hwpt.ioas != nullptr) hwpt.ioas->abandon_areas();
     free_hwpt(hwpt);
   });
   x_objects.for_each<Ioas>([this](Ioas& ioas) { free_ioas(ioas); });
