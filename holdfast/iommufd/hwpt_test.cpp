@@ -211,7 +211,7 @@ TEST_F(HwptTest, AFailedAttachToAnIoasLeavesNothingOnceTheUnitAnswers) {
   EXPECT_EQ(machine->snapshot(), before);
 }
 
-/// Two pages and a whole large leaf: where that goes, an empty table is taken out, which hardware must forget.
+/// A small page goes and leaves an empty table; a large leaf in its place has hardware forget that.
 class SilentUnitTest : public HwptTest {
  protected:
   SilentUnitTest() {
