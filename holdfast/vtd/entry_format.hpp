@@ -3,9 +3,9 @@
 //
 // All that a second-stage entry says stands in its first 16 bytes, in every mode: pointer, width, type and domain id
 // share one hardware fetch. A first stage has its pointer and depth in the second 16 bytes, type and domain id in the
-// first. A pass-through entry is all in the first piece: type, id, and, as the manual demands, the widest width that
-// the unit has. All else is zero. replacement.hpp says what follows from that. Decoding is strict: an entry is a
-// translation of ours only if encoding what was read gives the same bytes.
+// first. A pass-through entry has type, id and, as the manual demands, the widest width of the unit, all in the first
+// 16 bytes. All else is zero. replacement.hpp says what follows from that.
+// Decoding is strict: an entry is ours only if encoding what was read gives the same bytes.
 #pragma once
 
 #include <array>
