@@ -141,8 +141,8 @@ class Core {
   /// or Io (the flush failed: nothing was freed).
   Status destroy_domain(Domain& domain);
   /// All or nothing. Errors: Busy (preserved), NotSupported (restored or identity), those of pt::Table::map, TimedOut,
-  /// Io (a flush failed: nothing is mapped, but hardware may have seen it; the flush is owed and tried again by the next
-  /// call).
+  /// Io (a flush failed: nothing is mapped, but hardware may have seen it; the flush is owed and tried again by the
+  /// next call).
   Status map(Domain& domain, Iova iova, std::span<const PhysRange> runs, pt::Prot prot,
              Iova* first_collision = nullptr);
   /// Bytes unmapped. When it returns, hardware has forgotten. Errors as map(); after TimedOut or Io what it was to
