@@ -121,8 +121,8 @@ class Core {
 
   /// Blocked -> @p domain, or from one domain to another with no moment in between. The same domain again is fine.
   /// Errors: Busy (device or domain preserved), Corrupt (device quarantined), NotPermitted (restored and not claimed),
-  /// NotSupported (shared device; a restored domain takes no device), Invalid (the unit cannot walk these tables),
-  /// NoSpace (domain ids), NoMemory, TimedOut, Io.
+  /// NotSupported (shared device; a restored domain takes no device; the unit has no pass-through for an identity
+  /// domain), Invalid (the unit cannot walk these tables), NoSpace (domain ids), NoMemory, TimedOut, Io.
   Status attach(Device& device, Domain& domain);
   /// -> blocked. Fine if blocked already. Errors: Busy (preserved), NotPermitted (restored and not claimed), TimedOut,
   /// Io.
@@ -132,21 +132,26 @@ class Core {
 
   /// Levels and width as the unit of @p limits_from allows. Errors: Invalid (no usable level or page size), NoMemory.
   Result<Domain*> create_domain(const Device& limits_from, const DomainOptions& options);
+  /// For devices whose own drivers run in this kernel: their addresses are physical ones, so they reach all of memory.
+  /// No table: what maps, unmaps, looks up, compares or preserves answers NotSupported, and at the cut-off its devices
+  /// are blocked. Errors: NotSupported (the unit of @p limits_from has no pass-through), NoMemory.
+  Result<Domain*> create_identity_domain(const Device& limits_from);
   /// Frees tables and object; of a restored domain its incoming pages, unless a unit that does not answer may still
   /// know them: then they stay taken, which is logged. Errors: Busy (attached or preserved), TimedOut
   /// or Io (the flush failed: nothing was freed).
   Status destroy_domain(Domain& domain);
-  /// All or nothing. Errors: Busy (preserved), NotSupported (restored), those of pt::Table::map, TimedOut, Io (a flush
-  /// failed: nothing is mapped, but hardware may have seen it; the flush is owed and tried again by the next call).
+  /// All or nothing. Errors: Busy (preserved), NotSupported (restored or identity), those of pt::Table::map, TimedOut,
+  /// Io (a flush failed: nothing is mapped, but hardware may have seen it; the flush is owed and tried again by the
+  /// next call).
   Status map(Domain& domain, Iova iova, std::span<const PhysRange> runs, pt::Prot prot,
              Iova* first_collision = nullptr);
   /// Bytes unmapped. When it returns, hardware has forgotten. Errors as map(); after TimedOut or Io what it was to
   /// unmap may be gone from the table, and hardware may know it still.
   Result<u64> unmap(Domain& domain, Iova iova, u64 length);
-  /// Errors: those of pt::Reader::lookup, NotSupported (not verified).
+  /// Errors: those of pt::Reader::lookup, NotSupported (not verified, or identity).
   [[nodiscard]] Result<pt::Translation> lookup(const Domain& domain, Iova iova) const;
   /// First IOVA that @p from maps and @p to does not map identically (same address, at least the same permissions).
-  /// Error: NotSupported (one of them is not verified).
+  /// Error: NotSupported (one of them is not verified, or identity).
   [[nodiscard]] Result<std::optional<Iova>> compare(const Domain& from, const Domain& to) const;
   /// The restored domain of the previous kernel's record. Errors: NotFound (no such record, or freed), Again (not
   /// verified yet), Corrupt (quarantined).
@@ -160,12 +165,14 @@ class Core {
 
   /// From here the domain cannot change. A restored domain is passed on: same tables, new record. Answers the address
   /// of its record. Errors: Busy (already), Invalid (no FLB), Corrupt (quarantined), Again (not verified),
-  /// NotSupported, NoMemory.
+  /// NotSupported (identity: there is no table to hand over; or table blocks that this kernel's records cannot name),
+  /// NoMemory.
   Result<PhysAddr> preserve_domain(Domain& domain);
   /// No effect when not preserved. Error: Busy (a preserved device refers to it).
   Status unpreserve_domain(Domain& domain);
-  /// The device's attachment crosses. Errors: Busy (already), NotSupported (shared), Corrupt (quarantined), Invalid
-  /// (not owned, not attached, or its domain is not preserved), NoMemory, those of Unit::preserve_device.
+  /// The device's attachment crosses. Errors: Busy (already), NotSupported (shared, or attached to an identity domain),
+  /// Corrupt (quarantined), Invalid (not owned, not attached, or its domain is not preserved), NoMemory, those of
+  /// Unit::preserve_device.
   Status preserve_device(Device& device, u64 owner_token);
   /// No effect when not preserved. Works also when the owner is gone.
   void unpreserve_device(Device& device);
@@ -285,6 +292,7 @@ class Core {
 
   // core_domain.cpp
   [[nodiscard]] static bool can_walk(const Unit& unit, const pt::TableConfig& config);
+  [[nodiscard]] static Status can_take(const Device& device, const Domain& domain);
   Result<UnitLink*> take_link(Domain& domain, Unit& unit);
   void drop_unused_link(Domain& domain, UnitLink& link);
   void put_link(Domain& domain, UnitLink& link);
@@ -292,7 +300,7 @@ class Core {
   [[nodiscard]] static UnitLink* find_link(const Domain& domain, const Unit& unit);
   [[nodiscard]] static EntrySpec spec_of(const Domain& domain, const UnitLink& link);
   [[nodiscard]] static CacheTag tag_of(const Domain& domain, const UnitLink& link) {
-    return {link.did, domain.x_config.format};
+    return spec_of(domain, link).tag();
   }
   Status point_entry(Device& device, const Domain& domain, const UnitLink& link);
   void join(Device& device, Domain& domain);

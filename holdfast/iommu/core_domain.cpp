@@ -52,6 +52,15 @@ Result<Domain*> Core::create_domain(const Device& limits_from, const DomainOptio
   return domain;
 }
 
+Result<Domain*> Core::create_identity_domain(const Device& limits_from) {
+  Guard guard(x_mutex);
+  if (!limits_from.unit().limits().pass_through) return Code::NotSupported;
+  TRY_ASSIGN(Domain * domain, x_memory.heap.create<Domain>());
+  domain->x_kind = Domain::Kind::Identity;
+  x_domains.push_back(*domain);
+  return domain;
+}
+
 Status Core::destroy_domain(Domain& domain) {
   Guard guard(x_mutex);
   return destroy_locked(domain);
@@ -63,7 +72,7 @@ Status Core::destroy_locked(Domain& domain) {
   if (domain.is_live()) {
     domain.x_gather.complete(*domain.x_table);  // no id is left under which hardware could remember
     pt::Table::destroy(domain.x_table);
-  } else {
+  } else if (!domain.is_identity()) {
     free_restored_tables(domain);
   }
   x_domains.remove(domain);
@@ -156,14 +165,20 @@ bool Core::can_walk(const Unit& unit, const pt::TableConfig& config) {
          (!config.coherent || limits.coherent_tables);
 }
 
+Status Core::can_take(const Device& device, const Domain& domain) {
+  if (device.x_identity.isolation != Isolation::Singleton) return Code::NotSupported;
+  if (domain.is_identity()) return device.unit().limits().pass_through ? Status() : Code::NotSupported;
+  if (!domain.is_live()) return Code::NotSupported;
+  return can_walk(device.unit(), domain.x_config) ? Status() : Code::Invalid;
+}
+
 Status Core::attach(Device& device, Domain& domain) {
   Guard guard(x_mutex);
   if (device.is_preserved() || domain.is_preserved()) return Code::Busy;
   if (device.x_state == Device::State::Quarantined) return Code::Corrupt;
   if (device.x_restored_token && device.x_owner == nullptr) return Code::NotPermitted;
   if (device.x_domain == &domain) return {};
-  if (device.x_identity.isolation != Isolation::Singleton || !domain.is_live()) return Code::NotSupported;
-  if (!can_walk(device.unit(), domain.x_config)) return Code::Invalid;
+  TRY(can_take(device, domain));
 
   TRY_ASSIGN(UnitLink * link, take_link(domain, device.unit()));
   Undo undo([&] { drop_unused_link(domain, *link); });
@@ -179,7 +194,10 @@ Status Core::attach(Device& device, Domain& domain) {
   return {};
 }
 
+/// An identity domain has an id of its own on each unit, as every domain has, though hardware would let all of them
+/// share one: so what is to be forgotten of it is named, and given back, like that of any other.
 EntrySpec Core::spec_of(const Domain& domain, const UnitLink& link) {
+  if (domain.is_identity()) return EntrySpec::pass_through(link.did);
   return {.top = domain.x_top, .levels = domain.x_config.levels, .did = link.did, .format = domain.x_config.format};
 }
 

@@ -45,6 +45,7 @@ void Core::close_attest() {
 
 Result<PhysAddr> Core::preserve_domain(Domain& domain) {
   Guard guard(x_mutex);
+  if (domain.is_identity()) return Code::NotSupported;  // a record names a table
   if (!x_outgoing.has_records() || !x_outgoing.has_attest()) return Code::Invalid;
   if (domain.is_preserved()) return Code::Busy;
   if (domain.x_kind == Domain::Kind::Quarantined) return Code::Corrupt;
@@ -118,6 +119,7 @@ Status Core::preserve_device(Device& device, u64 owner_token) {
   if (device.x_state == Device::State::Quarantined) return Code::Corrupt;
   if (device.x_owner == nullptr && !device.x_restored_token) return Code::Invalid;
   Domain* domain = device.x_domain;
+  if (domain != nullptr && domain->is_identity()) return Code::NotSupported;
   if (domain == nullptr || !domain->is_preserved()) return Code::Invalid;
   UnitState& state = state_of(device.unit());
 
@@ -364,7 +366,7 @@ u64 Core::state_hash() const {
   for (const Domain& domain : x_domains) hash_domain(domain, hash);
   for (const Device& device : x_devices) {
     add(device.x_identity.segment | u64{device.id().value} << 16);
-    add(device.x_domain == nullptr ? 0 : device.x_domain->x_top.value);
+    add(device.x_domain == nullptr ? 0 : device.x_domain->x_top.value | 1);  // 1: also where there is no table
     add(device.x_owner != nullptr ? 1 : 0);
     add(device.x_restored_token ? *device.x_restored_token + 1 : 0);
     add(static_cast<u64>(device.x_state));

@@ -1,7 +1,10 @@
-// Domain: one address space of devices: a page table and, on each unit where a device is attached, a domain id.
+// Domain: one address space of devices: a page table, or none (identity), and, on each unit where a device is attached,
+// a domain id.
 //
-// Two kinds. A live domain is made by Core::create_domain() and can be changed. A restored domain is what the previous
-// kernel left: devices translate through it, and that is all; it can be read for comparison, passed on and freed.
+// Three sorts. A live domain is made by Core::create_domain() and can be changed. A restored domain is what the
+// previous kernel left: devices translate through it, and that is all; it can be read for comparison, passed on and
+// freed. An identity domain is made by Core::create_identity_domain(): addresses of devices are physical ones, all of
+// memory is theirs, and there is nothing to map, to compare or to hand over.
 // Contract: changes go through the Core; destroyed by Core::destroy_domain() when no device is attached any more.
 #pragma once
 
@@ -44,6 +47,7 @@ class Domain {
  public:
   enum class Kind : u8 {
     Live,
+    Identity,     // no table; never crosses a jump
     Unverified,   // restored; its tables were not looked at yet
     Restored,     // restored and verified
     Quarantined,  // restored, and not to be trusted: its devices are blocked; it can only be freed, by block
@@ -54,8 +58,12 @@ class Domain {
   Domain& operator=(const Domain&) = delete;
 
   [[nodiscard]] Kind kind() const { return x_kind; }
+  /// It has a table that can be changed.
   [[nodiscard]] bool is_live() const { return x_kind == Kind::Live; }
+  [[nodiscard]] bool is_identity() const { return x_kind == Kind::Identity; }
+  /// Of the table; says nothing of an identity domain.
   [[nodiscard]] const pt::TableConfig& config() const { return x_config; }
+  /// 0 without a table.
   [[nodiscard]] PhysAddr top() const { return x_top; }
   /// Devices attached now.
   [[nodiscard]] u32 attachments() const { return x_attachments; }
@@ -63,7 +71,7 @@ class Domain {
   [[nodiscard]] bool is_preserved() const { return x_record.value != 0; }
   /// Outgoing record of a preserved domain.
   [[nodiscard]] PhysAddr record() const { return x_record; }
-  /// The previous kernel's record of a restored domain; 0 for a live one.
+  /// The previous kernel's record of a restored domain; 0 for any other.
   [[nodiscard]] PhysAddr restored_record() const { return x_restored_record; }
   /// Why it is quarantined; empty otherwise.
   [[nodiscard]] std::string_view reason() const { return x_reason; }

@@ -40,6 +40,7 @@ struct FakeHardware {
                     .tables = {{{pt::Format::VtdSecondStage, 1 << 4, 0x201000}}},
                     .domain_ids = 64,
                     .coherent_tables = true,
+                    .pass_through = true,
                     .capability = 0xc0de,
                     .extended_capability = 0xeca9};
   PhysAddr root;
@@ -55,7 +56,7 @@ class FakeUnit final : public Unit {
  public:
   struct Entry {
     u64 lo = 0;  // top | 1 when present
-    u64 hi = 0;  // first stage << 24 | did << 8 | levels
+    u64 hi = 0;  // pass-through << 25 | first stage << 24 | did << 8 | levels
     bool operator==(const Entry&) const = default;
   };
 
@@ -155,6 +156,10 @@ class FakeUnit final : public Unit {
     live.state = at->hi >> 60 != 0 ? LiveEntry::State::Other : LiveEntry::State::Translating;
     live.spec = {PhysAddr(at->lo & ~u64{1}), static_cast<u8>(at->hi & 0xff), DomainId(static_cast<u16>(at->hi >> 8)),
                  (at->hi >> 24 & 1) != 0 ? pt::Format::X86FirstStage : pt::Format::VtdSecondStage};
+    if (live.state == LiveEntry::State::Translating && (at->hi >> 25 & 1) != 0) {
+      live.state = LiveEntry::State::PassThrough;
+      live.spec = EntrySpec::pass_through(live.spec.did);
+    }
     live.words[0] = at->lo;
     live.words[1] = at->hi;
     return live;
@@ -258,7 +263,8 @@ class FakeUnit final : public Unit {
   [[nodiscard]] u64* root() const { return x_memory.map.at<u64>(x_hw.root); }
   static Entry encode(const EntrySpec& spec) {
     const u64 first_stage = spec.format == pt::Format::X86FirstStage ? 1 : 0;
-    return {spec.top.value | 1, first_stage << 24 | u64{spec.did.value} << 8 | spec.levels};
+    const u64 pass_through = spec.kind == EntryKind::PassThrough ? 1 : 0;
+    return {spec.top.value | 1, pass_through << 25 | first_stage << 24 | u64{spec.did.value} << 8 | spec.levels};
   }
   static bool is_preserved_page(PhysAddr page, const PreservedSet& preserved) {
     return page.value != 0 && page.is_aligned(page_size_bytes) && preserved.contains({page, 0});

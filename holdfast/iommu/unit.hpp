@@ -25,15 +25,16 @@ struct TableLimits {
   u64 page_sizes = 0;  // bit mask of leaf sizes
 };
 
-/// What one unit can do. Also recorded in the attestation, but for which tables come first: a successor that finds
-/// other values does not adopt.
+/// What one unit can do. Also recorded in the attestation, but for which tables come first and for pass_through, which
+/// the capability registers say: a successor that finds other values does not adopt.
 struct UnitLimits {
   bool scalable = false;                // translation mode in use: scalable, else legacy
   u8 iova_bits = 0;                     // MGAW
   std::array<TableLimits, 2> tables{};  // formats differ; new domains get the first
   u32 domain_ids = 0;                   // number of domain ids, the reserved ones included
   bool coherent_tables = false;
-  u64 capability = 0;  // CAP as read
+  bool pass_through = false;  // entries may say that addresses are physical ones
+  u64 capability = 0;         // CAP as read
   u64 extended_capability = 0;
 
   /// nullptr where the unit walks no such tables.
@@ -52,10 +53,17 @@ struct UnitLimits {
   return limits.tables[0].page_sizes | limits.tables[1].page_sizes;
 }
 
+/// What an entry has hardware do with the address of a request.
+enum class EntryKind : u8 {
+  Tables,       // looks it up in page tables
+  PassThrough,  // takes it for a physical address
+};
+
 /// Under what hardware caches the translations of a domain on one unit.
 struct CacheTag {
   DomainId did;
-  pt::Format format = pt::Format::VtdSecondStage;
+  pt::Format format = pt::Format::VtdSecondStage;  // of Tables
+  EntryKind kind = EntryKind::Tables;
 
   constexpr bool operator==(const CacheTag&) const = default;
 };
@@ -66,19 +74,31 @@ struct EntrySpec {
   u8 levels = 0;  // number of levels of that table
   DomainId did;   // tag of its cached translations on this unit
   pt::Format format = pt::Format::VtdSecondStage;
+  EntryKind kind = EntryKind::Tables;
+
+  /// There is no table: top and levels are 0, format says nothing.
+  [[nodiscard]] static constexpr EntrySpec pass_through(DomainId did) {
+    return {.top = {}, .levels = 0, .did = did, .kind = EntryKind::PassThrough};
+  }
 
   constexpr bool operator==(const EntrySpec&) const = default;
-  [[nodiscard]] constexpr CacheTag tag() const { return {did, format}; }
+  [[nodiscard]] constexpr CacheTag tag() const { return {did, format, kind}; }
 };
 
 /// The hardware entry of a device as it stands in memory.
 struct LiveEntry {
-  enum class State : u8 { Absent, Translating, Other };  // Other: present but not a plain translation
+  enum class State : u8 {
+    Absent,
+    Translating,  // through page tables, and nothing else; the one state in which an entry is taken over
+    PassThrough,  // as this kernel writes it, under an id that is in use
+    Other,        // present, and none of these
+  };
   State state = State::Absent;
-  EntrySpec spec;              // valid when Translating
+  EntrySpec spec;              // valid when known
   std::array<u64, 8> words{};  // the raw entry (legacy context: 2 words, scalable: the 8 of the PASID entry)
 
   constexpr bool operator==(const LiveEntry&) const = default;
+  [[nodiscard]] constexpr bool is_known() const { return state == State::Translating || state == State::PassThrough; }
 };
 
 /// What adoption is told of a unit; all of it from records that the core has checked against the preserved map.
@@ -158,10 +178,10 @@ class Unit {
   /// Makes the tables exist that install() needs; afterwards install() and replace() of @p device cannot run out of
   /// memory.
   virtual Status prepare(SourceId device) = 0;
-  /// Blocked -> translating. Busy if the entry is present.
+  /// Blocked -> translating or passing through. Busy if the entry is present.
   virtual Status install(SourceId device, const EntrySpec& to) = 0;
-  /// Translating -> translating with no moment in between, then the invalidations of both tags. No tag is ever filled
-  /// from the other's table. @p from must be what stands there (Mismatch otherwise). Also NoSpace: a domain id is
+  /// From one to another with no moment in between, then the invalidations of both tags. No tag is ever filled from
+  /// the other's table. @p from must be what stands there (Mismatch otherwise). Also NoSpace: a domain id is
   /// needed for the time of the change, and none is free.
   virtual Status replace(SourceId device, const EntrySpec& from, const EntrySpec& to) = 0;
   /// -> blocked: present bit, flush, then the rest. Fine if blocked already.

@@ -89,4 +89,43 @@ std::optional<iommu::EntrySpec> decode_pasid_entry(std::span<const Quad> pieces,
   return spec;
 }
 
+Quad encode_legacy_pass_through(DomainId did, u8 widest_levels) {
+  namespace f = hw::vtd::context_entry;
+  const auto entry = hw::vtd::ContextEntry()
+                         .with<f::Did>(did.value)
+                         .with<f::Aw>(width_code(widest_levels))
+                         .with<f::Tt>(static_cast<u64>(hw::vtd::TranslationType::PassThrough))
+                         .with<f::P>(1);
+  return {entry.words()[0], entry.words()[1]};
+}
+
+Quad encode_pasid_pass_through(DomainId did, u8 widest_levels) {
+  namespace f = hw::vtd::pasid_entry;
+  const auto entry = hw::vtd::PasidEntry()
+                         .with<f::Did>(did.value)
+                         .with<f::Aw>(width_code(widest_levels))
+                         .with<f::Pgtt>(static_cast<u64>(hw::vtd::Pgtt::PassThrough))
+                         .with<f::P>(1);
+  return {entry.words()[0], entry.words()[1]};
+}
+
+EntryPieces EntryEncoding::encode(const iommu::EntrySpec& spec) const {
+  if (spec.kind == iommu::EntryKind::PassThrough)
+    return {mode == Mode::Legacy ? encode_legacy_pass_through(spec.did, widest_levels)
+                                 : encode_pasid_pass_through(spec.did, widest_levels)};
+  return mode == Mode::Legacy ? EntryPieces{encode_legacy_context(spec)} : encode_pasid_entry(spec, walk);
+}
+
+std::optional<iommu::EntrySpec> EntryEncoding::decode(std::span<const Quad> pieces) const {
+  if (const auto tables = mode == Mode::Legacy ? decode_legacy_context(pieces[0]) : decode_pasid_entry(pieces, walk))
+    return tables;
+  if (widest_levels == 0) return std::nullopt;
+  const u64 did = mode == Mode::Legacy
+                      ? hw::vtd::ContextEntry({pieces[0].lo, pieces[0].hi}).get<hw::vtd::context_entry::Did>()
+                      : hw::vtd::PasidEntry({pieces[0].lo, pieces[0].hi}).get<hw::vtd::pasid_entry::Did>();
+  const auto spec = iommu::EntrySpec::pass_through(DomainId(static_cast<u16>(did)));
+  if (encode(spec).front() != pieces[0] || !rest_is_zero(pieces)) return std::nullopt;
+  return spec;
+}
+
 }  // namespace holdfast::vtd

@@ -1,9 +1,11 @@
-// What a plain translation looks like in the entries of each mode (VT-d 5.0, 9.3, 9.4, 9.6). Pure functions.
+// What a plain translation looks like in the entries of each mode (VT-d 5.0, 9.3, 9.4, 9.6), and what passing through
+// does. Pure functions.
 //
 // All that a second-stage entry says stands in its first 16 bytes, in every mode: pointer, width, type and domain id
 // share one hardware fetch. A first stage has its pointer and depth in the second 16 bytes, type and domain id in the
-// first. All else is zero. replacement.hpp says what follows from that.
-// Decoding is strict: an entry is a translation of ours only if encoding what was read gives the same bytes.
+// first. A pass-through entry has type, id and, as the manual demands, the widest width of the unit, all in the first
+// 16 bytes. All else is zero. replacement.hpp says what follows from that.
+// Decoding is strict: an entry is ours only if encoding what was read gives the same bytes.
 #pragma once
 
 #include <array>
@@ -72,14 +74,20 @@ enum class PageWalk : u8 { NonCoherent, Coherent };
 [[nodiscard]] EntryPieces encode_pasid_entry(const iommu::EntrySpec& spec, PageWalk walk);
 [[nodiscard]] std::optional<iommu::EntrySpec> decode_pasid_entry(std::span<const Quad> pieces, PageWalk walk);
 
+/// Pass-through entries. @p widest_levels: levels of the widest second stage that the unit has an address width for
+/// (CAP.SAGAW).
+[[nodiscard]] Quad encode_legacy_pass_through(DomainId did, u8 widest_levels);
+[[nodiscard]] Quad encode_pasid_pass_through(DomainId did, u8 widest_levels);
+
 /// The mode of a unit, and what its walks are like: all that it takes to say a translation in an entry.
 struct EntryEncoding {
   Mode mode = Mode::Scalable;
   PageWalk walk = PageWalk::NonCoherent;
+  u8 widest_levels = 0;  // 0: this unit knows no pass-through
 
-  [[nodiscard]] EntryPieces encode(const iommu::EntrySpec& spec) const {
-    return mode == Mode::Legacy ? EntryPieces{encode_legacy_context(spec)} : encode_pasid_entry(spec, walk);
-  }
+  [[nodiscard]] EntryPieces encode(const iommu::EntrySpec& spec) const;
+  /// @p pieces: as many as the entry of the mode has.
+  [[nodiscard]] std::optional<iommu::EntrySpec> decode(std::span<const Quad> pieces) const;
 };
 
 /// A root half or a PASID directory entry: both are a table pointer and a present bit in one word.

@@ -93,6 +93,48 @@ TEST(EntryFormat, EveryBitThatIsNotOursMakesAnEntryForeign) {
   }
 }
 
+TEST(EntryFormat, PassThroughEntriesHaveTheirGoldenValues) {
+  // Context entry: P, TT = 2 (bits 3:2); AW (bits 66:64), DID in bits 87:72.
+  EXPECT_EQ(encode_legacy_pass_through(DomainId(0x77), 4), (Quad{0x9, 0x7702}));
+  EXPECT_EQ(encode_legacy_pass_through(DomainId(0xffff), 3), (Quad{0x9, 0xffff01}));
+  // PASID entry: P, AW (bits 4:2), PGTT = 4 (bits 8:6); DID in bits 79:64.
+  EXPECT_EQ(encode_pasid_pass_through(DomainId(0x77), 4), (Quad{0x109, 0x77}));
+  EXPECT_EQ(encode_pasid_pass_through(DomainId(0xffff), 5), (Quad{0x10d, 0xffff}));
+}
+
+TEST(EntryFormat, OnlyTheIdOfAPassThroughEntryMayVary) {
+  const auto spec = EntrySpec::pass_through(sample.did);
+  for (const Mode mode : {Mode::Legacy, Mode::Scalable}) {
+    const EntryEncoding encoding{mode, PageWalk::Coherent, 4};
+    const EntryPieces golden = encoding.encode(spec);
+    const std::size_t count = mode == Mode::Legacy ? 1 : golden.size();
+    const auto decode = [&](const EntryPieces& pieces, const EntryEncoding& by) {
+      return by.decode(std::span(pieces).first(count));
+    };
+    EXPECT_EQ(decode(golden, encoding), spec);
+    EXPECT_EQ(decode(golden, {mode, PageWalk::Coherent, 5}), std::nullopt) << "not the widest";
+    EXPECT_EQ(decode(golden, {mode, PageWalk::Coherent, 0}), std::nullopt) << "not on this unit";
+    const unsigned did_low = mode == Mode::Legacy ? 72 : 64;
+    for (unsigned bit = 0; bit < 128 * count; ++bit) {
+      EntryPieces pieces = golden;
+      Quad& piece = pieces[bit / 128];
+      (bit % 128 < 64 ? piece.lo : piece.hi) ^= u64{1} << (bit % 64);
+      const auto found = decode(pieces, encoding);
+      const bool passes = found && found->kind == iommu::EntryKind::PassThrough;
+      EXPECT_EQ(passes, bit >= did_low && bit < did_low + 16) << "bit " << bit;
+    }
+  }
+}
+
+TEST(EntryFormat, TablesAndPassThroughAreNeverTakenForEachOther) {
+  for (const Mode mode : {Mode::Legacy, Mode::Scalable}) {
+    const EntryEncoding encoding{mode, PageWalk::Coherent, 4};
+    for (const EntrySpec& spec : {sample, EntrySpec::pass_through(sample.did)})
+      EXPECT_EQ(encoding.decode(encoding.encode(spec)), spec);
+  }
+  EXPECT_NE(sample.tag(), EntrySpec::pass_through(sample.did).tag());
+}
+
 TEST(EntryFormat, APasidIsSixBitsOfATableAndTheRestOfADirectory) {
   EXPECT_EQ(directory_index(0), 0u);
   EXPECT_EQ(table_index(0), 0u);

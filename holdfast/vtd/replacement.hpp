@@ -6,6 +6,7 @@
 // the tag that was in effect until the second.
 //
 //   within the second stage  Pointer, type and id share the first piece: one store, the old entry or the new.
+//   to or from pass-through  It has no pointer, so it is like a second stage, whatever stands on the other side.
 //   from one stage to        The pointer of a first stage has the second piece to itself, which a second stage does not
 //   the other                look at: it is written before the type asks for it, cleared when the type no longer does.
 //   within the first stage   The id is in the first piece and the pointer in the second, so the change goes by way of

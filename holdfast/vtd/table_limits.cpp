@@ -1,5 +1,7 @@
 #include "holdfast/vtd/table_limits.hpp"
 
+#include <bit>
+
 namespace holdfast::vtd {
 
 namespace {
@@ -32,6 +34,12 @@ std::array<iommu::TableLimits, 2> table_limits(Cap cap, Ecap ecap, Mode mode, st
   const bool has_choice = first.levels_mask != 0 && second.levels_mask != 0;
   const bool first_comes_first = has_choice ? wanted == Format::X86FirstStage : first.levels_mask != 0;
   return first_comes_first ? std::array{first, second} : std::array{second, first};
+}
+
+u8 pass_through_levels(Cap cap, Ecap ecap) {
+  const u64 widths = cap.get<cap::Sagaw>() & 0b1110;
+  if (ecap.get<ecap::Pt>() == 0 || widths == 0) return 0;
+  return static_cast<u8>(std::bit_width(widths) + 1);
 }
 
 Mode choose_mode(Cap cap, Ecap ecap, Mode wanted_mode, std::optional<Format> wanted) {

@@ -110,12 +110,14 @@ VtdUnit::VtdUnit(World& world, const DirectMap& map, TouchMeter& touches, const 
       x_knows_rid_pasid(knows_rid_pasid(x_ecap, options)),
       x_rid_pasid(options.rid_pasid),
       x_wanted_format(options.format),
+      x_pass_through_levels(pass_through_levels(x_cap, x_ecap)),
       x_queue(world, map, x_registers, memory.queue, queue_width(x_ecap)),
       x_dids(memory.did_words, domain_id_count(x_cap)),
       x_tables(map, touches),
       x_early_root(memory.empty_root) {
   x_limits.iova_bits = static_cast<u8>(x_cap.get<cap::Mgaw>() + 1);
   x_limits.domain_ids = domain_id_count(x_cap);
+  x_limits.pass_through = x_pass_through_levels != 0;
   x_limits.capability = x_cap.raw();
   x_limits.extended_capability = x_ecap.raw();
   set_mode(options.mode);
@@ -160,13 +162,19 @@ Status VtdUnit::forget_everything() {
   return forget({});
 }
 
+/// 6.5.3.3: what comes of a first stage; of a pass-through entry where there are PASIDs.
+bool VtdUnit::is_forgotten_by_pasid(const iommu::CacheTag& tag) const {
+  if (tag.kind == iommu::EntryKind::PassThrough) return x_tables.mode() == Mode::Scalable;
+  return tag.format == Format::X86FirstStage;
+}
+
 /// What was cached of the translation entry of @p device while its tag was @p tag.
 Status VtdUnit::forget_entry(SourceId device, const iommu::CacheTag& tag, u32 rid_pasid) {
   const DomainId did = tag.did;
   const bool legacy = x_tables.mode() == Mode::Legacy;
-  const bool first_stage = tag.format == Format::X86FirstStage;
+  const bool by_pasid = is_forgotten_by_pasid(tag);
   const std::array<Descriptor, 2> batch{legacy ? context_cache_device(did, device) : pasid_cache_pasid(did, rid_pasid),
-                                        first_stage ? pasid_iotlb_all(did, rid_pasid) : iotlb_domain(draining(), did)};
+                                        by_pasid ? pasid_iotlb_all(did, rid_pasid) : iotlb_domain(draining(), did)};
   return forget(batch);
 }
 
@@ -198,7 +206,7 @@ Status VtdUnit::invalidate(const iommu::CacheTag& tag, const pt::Gather& gather)
 Status VtdUnit::invalidate_domain(const iommu::CacheTag& tag) {
   std::array<Descriptor, RidPasids::capacity> batch{};
   u64 count = 0;
-  if (tag.format != Format::X86FirstStage)
+  if (!is_forgotten_by_pasid(tag))
     batch[count++] = iotlb_domain(draining(), tag.did);
   else if (!x_rid_pasids.all())
     batch[count++] = iotlb_global(draining());

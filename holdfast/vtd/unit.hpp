@@ -7,6 +7,7 @@
 // Legacy mode: a device's context entry names its table. Scalable mode: its context entry leads to a PASID directory
 // and table of its own, made once; the PASID entry for requests without PASID names the table, and blocked means that
 // this entry is not present. There it is a first or a second stage; a legacy context entry knows a second stage alone.
+// Where ECAP.PT is set both can say pass-through instead.
 // A device whose PASID structures are not known to be sound is blocked at its context entry. Which PASID requests
 // without PASID have (RID_PASID) is the unit's option for context entries that it makes; an entry that an earlier
 // kernel made keeps the value that stands in it, for as long as the device keeps its PASID tables.
@@ -142,6 +143,7 @@ class VtdUnit final : public iommu::Unit {
   Status forget(std::span<const Descriptor> batch);
   Status forget_everything();
   Status forget_entry(SourceId device, const iommu::CacheTag& tag, u32 rid_pasid);
+  [[nodiscard]] bool is_forgotten_by_pasid(const iommu::CacheTag& tag) const;
   void mask_events();
 
   // unit_bring_up.cpp
@@ -155,10 +157,11 @@ class VtdUnit final : public iommu::Unit {
 
   // unit_entries.cpp
   [[nodiscard]] bool is_possible(const iommu::EntrySpec& spec) const;
-  [[nodiscard]] EntryEncoding encoding() const { return {x_tables.mode(), page_walk()}; }
+  [[nodiscard]] EntryEncoding encoding() const { return {x_tables.mode(), page_walk(), x_pass_through_levels}; }
   /// Also NotSupported: hardware does not look at the RID_PASID that stands in the entry.
   [[nodiscard]] Result<PasidTables> pasid_tables(std::span<const Quad> context) const;
   [[nodiscard]] TranslationEntry translation_entry(SourceId device) const;
+  void judge(std::span<const Quad> pieces, iommu::LiveEntry& live) const;
   [[nodiscard]] iommu::LiveEntry read_legacy(std::span<const Quad> context) const;
   [[nodiscard]] iommu::LiveEntry read_scalable(std::span<const Quad> context) const;
   Status make_context_table(SourceId device);
@@ -190,6 +193,7 @@ class VtdUnit final : public iommu::Unit {
   bool x_knows_rid_pasid;
   u32 x_rid_pasid;  // of context entries made here
   std::optional<pt::Format> x_wanted_format;
+  u8 x_pass_through_levels;
   RidPasids x_rid_pasids;  // of every device whose tables are known
   iommu::UnitLimits x_limits;
   InvalidationQueue x_queue;

@@ -35,6 +35,8 @@ bool is_clear(std::span<const Quad> entry) {
 }  // namespace
 
 bool VtdUnit::is_possible(const EntrySpec& spec) const {
+  if (spec.kind == iommu::EntryKind::PassThrough)
+    return x_limits.pass_through && spec == EntrySpec::pass_through(spec.did) && x_dids.is_taken(spec.did);
   return x_limits.find(spec.format, spec.levels) != nullptr && spec.top.value != 0 &&
          spec.top.is_aligned(page_size_bytes) && x_dids.is_taken(spec.did);
 }
@@ -56,14 +58,25 @@ VtdUnit::TranslationEntry VtdUnit::translation_entry(SourceId device) const {
 
 // --- reading
 
+/// What a present entry says.
+void VtdUnit::judge(std::span<const Quad> pieces, LiveEntry& live) const {
+  live.state = LiveEntry::State::Other;
+  const auto spec = encoding().decode(pieces);
+  if (!spec) return;
+  const bool passes = spec->kind == iommu::EntryKind::PassThrough;
+  // Under an id that is nobody's it is an earlier kernel's: one may serve all that passes through.
+  const bool is_ours = passes ? x_dids.is_taken(spec->did) : x_limits.find(spec->format, spec->levels) != nullptr;
+  if (!is_ours) return;
+  live.state = passes ? LiveEntry::State::PassThrough : LiveEntry::State::Translating;
+  live.spec = *spec;
+}
+
 LiveEntry VtdUnit::read_legacy(std::span<const Quad> context) const {
   const auto pieces = snapshot<pieces_per_legacy_context>(context);
   LiveEntry live;
   copy_words(pieces, live.words);
   if ((pieces[0].lo & present_bit) == 0) return live;
-  const auto spec = decode_legacy_context(pieces[0]);
-  live.state = spec ? LiveEntry::State::Translating : LiveEntry::State::Other;
-  if (spec) live.spec = *spec;
+  judge(pieces, live);
   return live;
 }
 
@@ -80,9 +93,7 @@ LiveEntry VtdUnit::read_scalable(std::span<const Quad> context) const {
   const auto pieces = snapshot<pieces_per_pasid_entry>(tables->rid_entry(*x_map));
   copy_words(pieces, live.words);
   if ((pieces[0].lo & present_bit) == 0) return live;
-  const auto spec = decode_pasid_entry(pieces, page_walk());
-  live.state = spec ? LiveEntry::State::Translating : LiveEntry::State::Other;
-  if (spec) live.spec = *spec;
+  judge(pieces, live);
   return live;
 }
 
@@ -90,10 +101,7 @@ LiveEntry VtdUnit::read_entry(SourceId device) const {
   const std::span<Quad> context = x_tables.entry(device);
   if (context.empty()) return {};
   x_touches->table();
-  LiveEntry live = x_tables.mode() == Mode::Legacy ? read_legacy(context) : read_scalable(context);
-  if (live.state == LiveEntry::State::Translating && x_limits.find(live.spec.format, live.spec.levels) == nullptr)
-    live = {.state = LiveEntry::State::Other, .spec = {}, .words = live.words};
-  return live;
+  return x_tables.mode() == Mode::Legacy ? read_legacy(context) : read_scalable(context);
 }
 
 void VtdUnit::for_each_present_entry(iommu::EntryVisitor& visitor) const {
@@ -185,7 +193,7 @@ Status VtdUnit::install(SourceId device, const EntrySpec& to) {
 Status VtdUnit::replace(SourceId device, const EntrySpec& from, const EntrySpec& to) {
   if (!is_possible(to)) return Code::Invalid;
   const LiveEntry live = read_entry(device);
-  if (live.state != LiveEntry::State::Translating || live.spec != from) return Code::Mismatch;
+  if (!live.is_known() || live.spec != from) return Code::Mismatch;
   const TranslationEntry entry = translation_entry(device);
   if (entry.pieces.empty()) return Code::Mismatch;
   return replace_checked(device, entry, from, to);
@@ -246,7 +254,7 @@ Status VtdUnit::block(SourceId device) {
   // Not present and not clear: an earlier block() was not confirmed by hardware, and all of it is done again.
   if (ContextTables::is_present(entry)) entries.clear_present(entry);
   // The id under which an unknown entry is cached is not known either.
-  const bool by_id = live.state == LiveEntry::State::Translating && !at_context;
+  const bool by_id = live.is_known() && !at_context;
   TRY(by_id ? forget_entry(device, live.spec.tag(), inner.rid_pasid) : forget_everything());
   entries.clear_rest(entry);
   return commit_writes();

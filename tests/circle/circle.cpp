@@ -34,11 +34,12 @@ sim::MachineConfig machine_config(const Scene& scene) {
   config.reports_rid_pasid = scene.reports_rid_pasid;
   config.deepest_levels = scene.levels;
   config.count_stale_uses = scene.stale == StaleUses::Counted;
-  config.devices.resize(preserved_devices + 1);
+  config.devices.resize(preserved_devices + (scene.has_own_device ? 2 : 1));
   config.devices[0].device = 3;
   config.devices[1].bus = 1;  // behind a root port, and another unit
   config.devices[1].unit = 1;
   config.devices[bystander].bus = 2;
+  if (scene.has_own_device) config.devices[own_device].bus = 3;  // the last one that a bus walk meets
   return config;
 }
 

@@ -1,5 +1,6 @@
 // The scene of the circle tests: two units; two preserved devices that share a domain and one device that nobody
-// preserves; the VMM of vmm/ on top. Small enough to be run hundreds of times.
+// preserves; the VMM of vmm/ on top. Where a scene says so, also one that the kernel's own driver has. Small enough to
+// be run hundreds of times.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -33,10 +34,12 @@ struct Scene {
   u32 updates = 2;
   u64 settle_transfers = 64;
   StaleUses stale = StaleUses::Counted;
+  bool has_own_device = false;
 };
 
 inline constexpr u32 preserved_devices = 2;
 inline constexpr u32 bystander = preserved_devices;
+inline constexpr u32 own_device = bystander + 1;  // no VMM opens it
 
 [[nodiscard]] sim::MachineConfig machine_config(const Scene& scene);
 [[nodiscard]] std::string command_line(const Scene& scene);
