@@ -160,7 +160,7 @@ TEST(Supervisor, SaysThatAKernelCrashedAndWhen) {
   const RunError error = error_of(settings_for(Script::CrashAfterJump));
   EXPECT_EQ(error.code(), ExitCode::Internal);
   EXPECT_THAT(error.what(), HasSubstr("kernel"));
-  EXPECT_THAT(error.what(), HasSubstr("the entry of the kernel"));
+  EXPECT_THAT(error.what(), HasSubstr("the last milestone was BootEntry"));
   expect_no_children();
 }
 
