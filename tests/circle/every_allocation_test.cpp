@@ -62,6 +62,7 @@ TEST_P(Starved, EveryCallReportsItChangesNothingAndThenSucceeds) {
   Scene scene;
   scene.tables = GetParam();
   scene.updates = 1;
+  scene.file_bytes = u64{1} << 20;  // blocks large enough for the jump to prepare for them
   Circle circle(scene);
   u64 starved = 0;
   NullReporter reporter;

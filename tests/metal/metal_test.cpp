@@ -102,7 +102,8 @@ TEST_P(BareMetalControl, IsSeen) {
 
 class BareMetalRefusal : public BareMetal, public testing::WithParamInterface<std::string> {};
 INSTANTIATE_TEST_SUITE_P(Machine, BareMetalRefusal,
-                         testing::Values("no VT-d", "no next image", "next image cannot read the state"),
+                         testing::Values("no VT-d", "no next image", "next image cannot read the state",
+                                         "39 address bits"),
                          [](const auto& parameter) {
                            std::string name = parameter.param;
                            std::erase_if(name, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) == 0; });

@@ -15,12 +15,12 @@ std::filesystem::path changed_image(const MachineSetup& setup) {
 /// Nothing was lost: sound went on, the transfer that was to cross the jump ended, and one kernel reached the goal of
 /// the whole run.
 void check_that_devices_went_on(const std::vector<Line>& lines, Outcome& outcome) {
-  constexpr u64 transfers_of_the_run = 4;
+  constexpr u64 transfers_of_the_run = 6;
   if (const auto refused = find_line(lines, outcome, "refused", ""))
     check_fields(*refused, outcome, {{"generation", 0}});
   if (const auto sound = find_line(lines, outcome, "total", "hda")) {
     check_fields(*sound, outcome, {{"stale", 0}});
-    outcome.expect_more("buffers gone round", sound->number("wraps").value_or(0), 1);
+    outcome.expect_more("buffers gone round", sound->number("wraps").value_or(0), 2);
   }
   if (const auto transfers = find_line(lines, outcome, "total", "edu")) {
     check_fields(*transfers, outcome, {{"wrong", 0}});
@@ -70,7 +70,7 @@ Outcome run_refusal(const Bench& bench, const Refusal& refusal) {
   Outcome outcome = outcome_of(bench, name);
   MachineSetup setup = setup_of(bench, name);
   setup.kernel_words = fmt::format("mode={}", scalable_mode);
-  setup.vmm_words = "hda edu updates=1 settle_ms=10";
+  setup.vmm_words = "hda edu updates=2 settle_ms=10";
   setup.devices = join(sound_card(), dma_test_device());
   setup.time_limit = std::chrono::seconds(20);
   refusal.change(bench, setup);
