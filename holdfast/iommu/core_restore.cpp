@@ -375,17 +375,21 @@ Status Core::check_targets() {
   }
   if (domains < 2) return {};
   std::sort(tables.begin(), tables.end(), [](const Block& a, const Block& b) { return a.start < b.start; });
-  const auto leads_to_table = [&](Iova, const pt::Translation& to) {
-    const PhysRange target{to.address, to.page_size};
-    bool found = overlap(tables.span(), target);
-    for (u64 offset = 0; offset < target.size_bytes && !found; offset += page_size_bytes)
-      found = x_memory.frames.at(target.start + offset).mark != 0;
-    return found ? pt::Visit::Stop : pt::Visit::Continue;
+  PhysRange run;  // leaves whose targets adjoin are judged together
+  const auto leads_to_table = [&] {
+    return run.size_bytes != 0 && (overlap(tables.span(), run) || x_memory.frames.any_mark(run));
+  };
+  const auto visit = [&](Iova, const pt::Translation& to) {
+    const bool adjoins = run.start + run.size_bytes == to.address;
+    if (!adjoins && leads_to_table()) return pt::Visit::Stop;
+    run = adjoins ? PhysRange{run.start, run.size_bytes + to.page_size} : PhysRange{to.address, to.page_size};
+    return pt::Visit::Continue;
   };
   for (IncomingDomain& incoming : x_incoming.domains) {
     if (incoming.domain == nullptr || incoming.domain->x_kind != Domain::Kind::Unverified) continue;
+    run = {};
     const auto reader = incoming.domain->x_restored->reader();
-    if (reader.ok() && reader->for_each_leaf(leads_to_table) == pt::Visit::Stop)
+    if (reader.ok() && (reader->for_each_leaf(visit) == pt::Visit::Stop || leads_to_table()))
       quarantine_domain(incoming, "its tables lead its devices to tables");
   }
   return {};

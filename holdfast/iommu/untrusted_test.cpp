@@ -302,30 +302,44 @@ TEST(Untrusted, AttestationThatNamesAnothersRecordCostsItsOwn) {
   }
 }
 
-TEST(Untrusted, LeafThatLeadsToTablesVerifiedLaterIsRefused) {
-  Update update(u64{16} << 20);
-  update.jump();
-  const Records records(update);
-  auto& map = update.old.memory().map;
-  auto& attest = *map.at<abi::attest::DomainAttest>(
-      records.attest_of<abi::attest::DomainAttest>(records.heads[4], update.shared_record));
-  PhysAddr table = update.shared->top();
-  for (unsigned level = attest.levels - 1u; level != 0; --level) {
+/// The word that maps page @p index of the guest's memory in the lowest table of @p domain.
+struct LeafWord {
+  PhysAddr table;
+  u64* words = nullptr;
+  u64* leaf = nullptr;
+};
+LeafWord find_leaf(Update& update, const Domain& domain, u64 index) {
+  const DirectMap& map = update.old.memory().map;
+  const auto is_used = [](u64 word) { return word != 0; };
+  PhysAddr table = domain.top();
+  for (unsigned level = domain.config().levels - 1u; level != 0; --level) {
     const u64* words = map.at<u64>(table);
-    const u64* used = std::find_if(words, words + 512, [](u64 word) { return word != 0; });
-    table = PhysAddr(*used & ~u64{0xfff});
+    table = PhysAddr(*std::find_if(words, words + 512, is_used) & ~u64{0xfff});
   }
   u64* words = map.at<u64>(table);
-  u64* leaf = std::find_if(words, words + 512, [](u64 word) { return word != 0; });
-  attest.checksum_root -= pt::table_digest<pt::VtdSecondStage>(table, 0, {words, 512});
-  *leaf = update.own->top().value | 3;
-  attest.checksum_root += pt::table_digest<pt::VtdSecondStage>(table, 0, {words, 512});
-  attest.checksum = abi::checksum_of(attest);
-  Kernel& kernel = update.live();
-  EXPECT_EQ(kernel.core().find_restored(update.shared_record).code(), Code::Corrupt);
-  EXPECT_TRUE(kernel.core().find_restored(update.own_record).ok());
-  EXPECT_TRUE(update.translates_as_before(Update::c));
-  for (SourceId id : {Update::a, Update::b, Update::d}) EXPECT_TRUE(update.is_blocked(id));
+  return {table, words, std::find_if(words, words + 512, is_used) + index};
+}
+
+TEST(Untrusted, LeafThatLeadsToTablesVerifiedLaterIsRefused) {
+  const u64 pages = Update().guest.size_bytes / page_size_bytes;
+  for (u64 index = 0; index < pages; ++index) {
+    SCOPED_TRACE(index);
+    Update update(u64{16} << 20);
+    update.jump();
+    const Records records(update);
+    auto& attest = *update.old.memory().map.at<abi::attest::DomainAttest>(
+        records.attest_of<abi::attest::DomainAttest>(records.heads[4], update.shared_record));
+    const LeafWord at = find_leaf(update, *update.shared, index);
+    attest.checksum_root -= pt::table_digest<pt::VtdSecondStage>(at.table, 0, {at.words, 512});
+    *at.leaf = update.own->top().value | 3;
+    attest.checksum_root += pt::table_digest<pt::VtdSecondStage>(at.table, 0, {at.words, 512});
+    attest.checksum = abi::checksum_of(attest);
+    Kernel& kernel = update.live();
+    EXPECT_EQ(kernel.core().find_restored(update.shared_record).code(), Code::Corrupt);
+    EXPECT_TRUE(kernel.core().find_restored(update.own_record).ok());
+    EXPECT_TRUE(update.translates_as_before(Update::c));
+    for (SourceId id : {Update::a, Update::b, Update::d}) EXPECT_TRUE(update.is_blocked(id));
+  }
 }
 
 TEST(Untrusted, BlockOfAnotherDomainCostsTheOneThatLies) {

@@ -110,4 +110,13 @@ std::size_t FrameTable::take_incoming(std::span<const PhysAddr> heads, unsigned 
   return heads.size();
 }
 
+bool FrameTable::any_mark(PhysRange range) const {
+  const u64 first = Pfn(range.start).value;
+  const u64 count = div_ceil(range.start.value + range.size_bytes, page_size_bytes) - first;
+  verify_invariant(first <= x_frames.size() && count <= x_frames.size() - first, "no frames for this range");
+  u32 marks = 0;
+  for (const Frame& frame : x_frames.subspan(first, count)) marks |= frame.mark;
+  return marks != 0;
+}
+
 }  // namespace holdfast

@@ -69,6 +69,8 @@ class FrameTable {
   /// The same for blocks of 2^@p order pages that begin at @p heads, up to the first that is none: how many were taken.
   [[nodiscard]] std::size_t take_incoming(std::span<const PhysAddr> heads, unsigned order);
 
+  /// Some page of @p range, which is RAM, has a mark.
+  [[nodiscard]] bool any_mark(PhysRange range) const;
   /// A fresh number for Frame::mark users, never 0; at most 2^28 of them.
   [[nodiscard]] u32 next_generation() { return ++x_generation; }
 

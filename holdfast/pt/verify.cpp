@@ -117,20 +117,31 @@ class Verifier {
     return {};
   }
 
-  /// Second pass: every word of one table.
+  /// Second pass: every word of one table. Where its leaves lead is asked for many at once, and one by one only if
+  /// something is wrong, which is then named.
   Status check_table(PhysAddr table, u64& sum) {
     const unsigned level = level_of(x_memory.frames.at(table).mark);
     x_memory.touches.table();
     const std::span<const u64> words(x_memory.map.at<u64>(table), table_words<F>(x_tree, level));
     sum += table_digest<F>(table, level, words);
+    x_run = {};
+    if (check_leaves<Targets::InRuns>(words, table, level).ok() && is_allowed(x_run)) return {};
+    return check_leaves<Targets::OneByOne>(words, table, level);
+  }
+
+  enum class Targets : u8 { InRuns, OneByOne };
+
+  template <Targets How>
+  Status check_leaves(std::span<const u64> words, PhysAddr table, unsigned level) {
     for (u64 i = 0; i < words.size(); ++i) {
       const u64 item = load(&words[i]);
       if (item == 0 || F::kind(item, level) == EntryKind::Table) continue;
-      TRY(check_leaf(words, {table, level, i, item}));
+      TRY(check_leaf<How>(words, {table, level, i, item}));
     }
     return {};
   }
 
+  template <Targets How>
   Status check_leaf(std::span<const u64> words, const Place& place) {
     if (F::unknown_bits(place.entry, place.level) != 0) return refuse(VerifyReason::ReservedBits, place);
     if (F::prot(place.entry) == Prot::None) return refuse(VerifyReason::Permission, place);
@@ -147,9 +158,18 @@ class Verifier {
         return refuse(VerifyReason::Contiguous, place);
     }
     const PhysRange target{F::leaf_address(place.entry, place.level), u64{1} << size_lg2};
-    if (!x_memory.map.is_ram(target.start, target.size_bytes) || !x_owner.may_reach(target) || holds_a_table(target))
-      return refuse(VerifyReason::LeafTarget, place);
-    return {};
+    if (How == Targets::InRuns && x_run.start + x_run.size_bytes == target.start) {
+      x_run.size_bytes += target.size_bytes;
+      return {};
+    }
+    const PhysRange complete = How == Targets::InRuns ? std::exchange(x_run, target) : target;
+    return is_allowed(complete) ? Status() : refuse(VerifyReason::LeafTarget, place);
+  }
+
+  /// A range that leaves lead to, or nothing.
+  [[nodiscard]] bool is_allowed(PhysRange target) const {
+    return target.size_bytes == 0 || (x_memory.map.is_ram(target.start, target.size_bytes) &&
+                                      x_owner.may_reach(target) && !x_memory.frames.any_mark(target));
   }
 
   [[nodiscard]] bool is_leaf_of(unsigned size_lg2, std::span<const u64> items, unsigned level) const {
@@ -163,12 +183,6 @@ class Verifier {
   [[nodiscard]] static bool begins_a_leaf(const Place& place, unsigned size_lg2) {
     const PhysAddr start = F::leaf_address(place.entry, place.level);
     return F::leaf(start, place.level, size_lg2, F::attributes(place.entry, place.level)) == place.entry;
-  }
-
-  [[nodiscard]] bool holds_a_table(PhysRange target) const {
-    for (u64 offset = 0; offset < target.size_bytes; offset += page_size_bytes)
-      if (x_memory.frames.at(target.start + offset).mark != 0) return true;
-    return false;
   }
 
   void remove_stamps() {
@@ -187,6 +201,7 @@ class Verifier {
   VerifyReport& x_report;
   u32 x_generation;
   u64 x_met = 0;
+  PhysRange x_run;   // of leaves one after the other, whose targets are too: not judged yet
   u64 x_newest = 0;  // chain of stamped tables through Frame::link; page 0 is never a table
 };
 

@@ -185,5 +185,41 @@ TEST(Verify, ADamagedEntryIsNamedWithItsPlaceAndTheReason) {
   }
 }
 
+// Leaves that lead to neighbouring pages are judged together, up to the end of their table.
+TEST(Verify, TheOneBadLeafAmongNeighboursIsNamed) {
+  for (const TableMode mode : {TableMode::Arena, TableMode::Page}) {
+    Update update({4, mode, Filling::OnePagePerLevel});
+    update.jump();
+    ASSERT_EQ(update.tables.size(), 4u);
+    const auto& [page, level] = update.tables[3];
+    constexpr u32 run = 8;
+    const auto guest = std::ranges::find_if(update.guest, [&](const PhysRange& range) {
+      const bool is_last = !update.next->memory.frames.find_incoming(range.start + range.size_bytes);
+      return range.size_bytes >= run * page_size_bytes && is_last;
+    });
+    ASSERT_NE(guest, update.guest.end());
+    const PhysAddr end = guest->start + guest->size_bytes;
+    const u64 elsewhere[]{update.tables[0].first.value, 32 * mib};  // below and above what its neighbours lead to
+    for (const u32 first : {4u, 512 - run})
+      for (u32 which = 0; which < 2 * run; ++which) {
+        const u32 bad = which / 2;
+        SCOPED_TRACE(testing::Message() << "leaf " << bad << " of those from " << first);
+        Damage damage(update, page, level);
+        // A run to the last page of the guest's memory; or, for the last leaf, one page beyond.
+        const PhysAddr start = end - (bad + 1 == run ? run - 1 : run) * page_size_bytes;
+        for (u32 i = 0; i < run; ++i) damage.words[first + i] = (start.value + i * page_size_bytes) | 3;
+        if (bad + 1 != run) damage.words[first + bad] = elsewhere[which % 2] | 3;
+        damage.make_the_checksum_right();
+        RestoredTable& restored = update.restore();
+        VerifyReport report;
+        EXPECT_EQ(restored.verify(report).code(), Code::Corrupt);
+        RestoredTable::forget(&restored);
+        EXPECT_EQ(report.reason, VerifyReason::LeafTarget);
+        EXPECT_EQ(report.table, page);
+        EXPECT_EQ(report.index, first + bad);
+      }
+  }
+}
+
 }  // namespace
 }  // namespace holdfast::pt
