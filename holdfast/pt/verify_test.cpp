@@ -205,6 +205,7 @@ TEST(Verify, TheOneBadLeafAmongNeighboursIsNamed) {
         const u32 bad = which / 2;
         SCOPED_TRACE(testing::Message() << "leaf " << bad << " of those from " << first);
         Damage damage(update, page, level);
+        std::ranges::fill(std::span(damage.words, 512), 0);
         // A run to the last page of the guest's memory; or, for the last leaf, one page beyond.
         const PhysAddr start = end - (bad + 1 == run ? run - 1 : run) * page_size_bytes;
         for (u32 i = 0; i < run; ++i) damage.words[first + i] = (start.value + i * page_size_bytes) | 3;
