@@ -6,11 +6,11 @@
 
 #include <string>
 
+#include "holdfast/base/place.hpp"
 #include "holdfast/kernel/kernel.hpp"
 #include "host/direct_user_memory.hpp"
 #include "host/host_world.hpp"
 #include "host/local_syscalls.hpp"
-#include "host/place.hpp"
 #include "host/run_error.hpp"
 #include "vmm/vmm.hpp"
 

@@ -16,7 +16,7 @@ enum class ExitCode : u32 {
   BootFailed = 2,      // this kernel did not come up
   ScenarioFailed = 3,  // a guest program found something wrong
   UpdateRefused = 4,   // the live update was refused before the blackout; the guest programs went on to their end
-  JumpFailed = 5,      // the same after the last consent: the blackout ended in the old kernel
+  JumpFailed = 5,      // it came back after the last consent: the blackout ended in the old kernel
   Done = 16,           // all done
 };
 

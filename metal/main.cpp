@@ -1,8 +1,8 @@
 // metal_main: from the entry of the image to a kernel that serves a VMM; and the end of the machine.
+#include "holdfast/base/place.hpp"
 #include "holdfast/kernel/kernel.hpp"
 #include "host/direct_user_memory.hpp"
 #include "host/local_syscalls.hpp"
-#include "host/place.hpp"
 #include "metal/clock.hpp"
 #include "metal/console.hpp"
 #include "metal/cpu.hpp"
@@ -28,14 +28,14 @@ namespace {
 /// How this image was entered; entry.S knows the numbers.
 enum class Entry : u32 { Pvh = 0, Live = 1 };
 
-host::Place<Options> options_place;
-host::Place<MetalWorld> world_place;
-host::Place<kernel::Kernel> kernel_place;
-host::Place<pci::ConfigSpace> config_place;
-host::Place<KernelSaboteur> saboteur_place;
-host::Place<host::DirectUserMemory> user_place;
-host::Place<host::LocalSyscalls> system_place;
-host::Place<std::array<MemoryRange, max_memory_ranges>> map_place;
+Place<Options> options_place;
+Place<MetalWorld> world_place;
+Place<kernel::Kernel> kernel_place;
+Place<pci::ConfigSpace> config_place;
+Place<KernelSaboteur> saboteur_place;
+Place<host::DirectUserMemory> user_place;
+Place<host::LocalSyscalls> system_place;
+Place<std::array<MemoryRange, max_memory_ranges>> map_place;
 
 [[noreturn]] void give_up(ExitCode code, std::string_view step, Code why) {
   print_kept_log();
@@ -141,13 +141,9 @@ class SerialConsole final : public vmm::Console {
   }
   SerialConsole console;
   const vmm::Outcome outcome = vmm::run_workloads(system, parsed.options, console);
+  if (world.update_attempt() == UpdateAttempt::CameBack) exit_machine(ExitCode::JumpFailed);
   if (outcome != vmm::Outcome::Finished) exit_machine(ExitCode::ScenarioFailed);
-  switch (world.update_attempt()) {
-    case UpdateAttempt::None: break;
-    case UpdateAttempt::Refused: exit_machine(ExitCode::UpdateRefused);
-    case UpdateAttempt::CameBack: exit_machine(ExitCode::JumpFailed);
-  }
-  exit_machine(ExitCode::Done);
+  exit_machine(world.update_attempt() == UpdateAttempt::Refused ? ExitCode::UpdateRefused : ExitCode::Done);
 }
 
 [[noreturn]] void run(Entry entry, u64 entered_at) {

@@ -76,13 +76,11 @@ bool MetalWorld::is_blackout() const {
 }
 
 void MetalWorld::log(LogLevel level, std::string_view message) {
-  TextLine line;
-  line.text("kernel ").number(boot_page().generation).text(": ");
-  line.text(name_of(level)).text(": ").text(message).text("\n");
-  if (is_blackout())
-    keep_log(line.view());
-  else
-    print(line.view());
+  TextLine start;
+  start.text("kernel ").number(boot_page().generation).text(": ").text(name_of(level)).text(": ");
+  const bool is_kept = is_blackout();
+  for (const std::string_view piece : {start.view(), message, std::string_view("\n")})
+    is_kept ? keep_log(piece) : print(piece);
 }
 
 void MetalWorld::phase(Phase phase, const TouchCounts& touched) {

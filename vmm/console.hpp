@@ -18,7 +18,7 @@ class Console {
   ~Console() = default;
 };
 
-/// One line being put together. What does not fit is cut off.
+/// One line being put together. What does not fit is cut off, and the last character is then '~'.
 class Line {
  public:
   explicit Line(std::string_view what) { x_line.text("hf: ").text(what); }

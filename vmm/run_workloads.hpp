@@ -14,8 +14,8 @@
 //   hf: replaced workload=W count=N ns=T                    its page table, under the running device
 //   hf: unfinished errno=E                                  the session cannot be finished: something was lost
 //   hf: finished-update generation=N
-//   hf: refused generation=N errno=E                        the live update: no jump was made, devices go on, and no
-//                                                           other is tried
+//   hf: refused generation=N errno=E                        the live update: the kernel is the same as before, devices
+//                                                           go on, and no other is tried
 //   hf: total workload=W key=value ...                      at the end
 //   hf: failed workload=W step=S errno=E
 //
@@ -31,8 +31,7 @@ namespace vmm {
 
 /// Runs one generation to its end: the jump (does not return when it succeeds), or the last check.
 /// Finished: all updates made or one refused, and whatever was not lost is right. NothingCameBack: this kernel has no
-/// session for us.
-/// Failed: a line said why.
+/// session for us. Failed: a line said why.
 Outcome run_workloads(Syscalls& system, const WorkloadOptions& options, Console& console);
 
 }  // namespace vmm

@@ -217,6 +217,24 @@ TEST_F(Attach, OwnersExcludeEachOther) {
   EXPECT_TRUE(core().claim_owner(claimed, &two).ok());
 }
 
+TEST_F(Attach, ANewOwnerFindsTheDeviceBlocked) {
+  int one = 0;
+  int two = 0;
+  Device& left = device(device_a);
+  Domain& domain = kernel.new_domain(left);
+  ASSERT_TRUE(core().claim_owner(left, &one).ok());
+  ASSERT_TRUE(core().attach(left, domain).ok());
+  core().release_owner(left, &one);
+  machine.units[0].answers = false;
+  EXPECT_EQ(core().claim_owner(left, &two).code(), Code::TimedOut);
+  EXPECT_EQ(left.owner(), nullptr);
+  machine.units[0].answers = true;
+  EXPECT_TRUE(core().claim_owner(left, &two).ok());
+  EXPECT_EQ(left.domain(), nullptr);
+  EXPECT_EQ(unit(device_a).read_entry(device_a).state, LiveEntry::State::Absent);
+  EXPECT_TRUE(core().destroy_domain(domain).ok());
+}
+
 TEST_F(Attach, DevicesNeedAUnitAndComeOnce) {
   EXPECT_EQ(core().register_device(identity_of(device_a)).code(), Code::Exists);
   DeviceIdentity elsewhere = identity_of(SourceId(1, 0, 0));

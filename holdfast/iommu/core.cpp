@@ -121,6 +121,11 @@ Status Core::claim_owner(Device& device, const void* owner, std::optional<u64> t
   if (device.x_owner == owner) return {};
   if (device.x_owner != nullptr) return Code::Busy;
   if (device.x_restored_token && device.x_restored_token != token) return Code::NotPermitted;
+  // What an owner before left behind is not the new one's.
+  if (device.x_domain != nullptr && !device.x_restored_token) {
+    if (device.is_preserved()) return Code::Busy;
+    TRY(block_device(device));
+  }
   device.x_owner = owner;
   return {};
 }

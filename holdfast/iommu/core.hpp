@@ -113,14 +113,17 @@ class Core {
   void for_each_device(kho::Visitor<Device&> visit) const;
 
   /// @p token: the token under which @p owner was preserved by the previous kernel, if it was. Claiming again is fine.
-  /// Errors: Busy (another owner), NotPermitted (restored, and not under this token), Corrupt (quarantined).
+  /// A new owner finds the device blocked, but for a restored one, which comes as it is.
+  /// Errors: Busy (another owner, or what one left is preserved), NotPermitted (restored, and not under this token),
+  /// Corrupt (quarantined), TimedOut or Io (what an owner before left attached cannot be blocked).
   Status claim_owner(Device& device, const void* owner, std::optional<u64> token = std::nullopt);
   /// No effect when @p owner is not the owner. A restored device stays reserved for its token while it is attached to
   /// its restored domain.
   void release_owner(Device& device, const void* owner);
 
   /// Blocked -> @p domain, or from one domain to another with no moment in between. The same domain again is fine.
-  /// Errors: Busy (device or domain preserved), Corrupt (device quarantined), NotPermitted (restored and not claimed),
+  /// Errors: Busy (device or domain preserved), Corrupt (device quarantined), NotPermitted (restored, or for an
+  /// identity domain, and not claimed),
   /// NotSupported (shared device; a restored domain takes no device; the unit has no pass-through for an identity
   /// domain), Invalid (the unit cannot walk these tables), NoSpace (domain ids), NoMemory, TimedOut, Io.
   Status attach(Device& device, Domain& domain);
@@ -145,6 +148,8 @@ class Core {
   /// next call).
   Status map(Domain& domain, Iova iova, std::span<const PhysRange> runs, pt::Prot prot,
              Iova* first_collision = nullptr);
+  /// Hardware forgets what changes before still owe. Errors: TimedOut, Io.
+  Status settle(Domain& domain);
   /// Bytes unmapped. When it returns, hardware has forgotten. Errors as map(); after TimedOut or Io what it was to
   /// unmap may be gone from the table, and hardware may know it still.
   Result<u64> unmap(Domain& domain, Iova iova, u64 length);
@@ -182,6 +187,9 @@ class Core {
   void forget_memfd(PhysAddr record);
   /// What the previous kernel attested of a memfd record. Errors: NotFound, Corrupt.
   [[nodiscard]] Result<abi::attest::MemfdAttest> find_memfd(PhysAddr record) const;
+  /// Some unit did not confirm that devices have lost what the previous kernel gave them. Memory that they may have
+  /// reached is nobody else's from then on: which it is, only those tables say.
+  [[nodiscard]] bool is_reach_unknown() const;
 
   /// True when tables of @p format are preserved for the next kernel.
   [[nodiscard]] bool preserves(pt::Format format) const;
@@ -341,6 +349,7 @@ class Core {
   AttestFlb x_attest_flb;
   bool x_has_incoming_records = false;  // not finished
   bool x_has_incoming_attest = false;
+  bool x_is_reach_unknown = false;
   u32 x_set_aside = 0;  // Frame::mark of incoming pages that are ours and no tables; 0: none yet
   bool x_is_freezing = false;
   Vec<SourceId> x_keep;  // prepare_freeze(): preserved devices, unit by unit

@@ -116,6 +116,7 @@ void Core::quarantine_unit(UnitState& state, std::string_view reason) {
 /// A unit that does not answer may go on with what it has cached. Which domains it knew only damaged or missing records
 /// could say, so no table that came in is given to anyone else.
 void Core::keep_restored_tables() {
+  x_is_reach_unknown = true;
   for (IncomingDomain& incoming : x_incoming.domains) incoming.is_kept = true;
 }
 

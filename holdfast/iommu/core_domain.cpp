@@ -72,7 +72,7 @@ Status Core::destroy_locked(Domain& domain) {
   if (domain.is_live()) {
     domain.x_gather.complete(*domain.x_table);  // no id is left under which hardware could remember
     pt::Table::destroy(domain.x_table);
-  } else if (!domain.is_identity()) {
+  } else if (domain.is_restored()) {
     free_restored_tables(domain);
   }
   x_domains.remove(domain);
@@ -111,6 +111,11 @@ Status Core::map(Domain& domain, Iova iova, std::span<const PhysRange> runs, pt:
   const auto taken_back = domain.x_table->unmap(iova, bytes, domain.x_gather);
   verify_invariant(taken_back.ok() && *taken_back == bytes, "what was just mapped cannot be unmapped");
   return flushed;
+}
+
+Status Core::settle(Domain& domain) {
+  Guard guard(x_mutex);
+  return flush(domain);
 }
 
 Result<u64> Core::unmap(Domain& domain, Iova iova, u64 length) {
@@ -167,7 +172,8 @@ bool Core::can_walk(const Unit& unit, const pt::TableConfig& config) {
 
 Status Core::can_take(const Device& device, const Domain& domain) {
   if (device.x_identity.isolation != Isolation::Singleton) return Code::NotSupported;
-  if (domain.is_identity()) return device.unit().limits().pass_through ? Status() : Code::NotSupported;
+  if (domain.is_identity() && !device.unit().limits().pass_through) return Code::NotSupported;
+  if (domain.is_identity()) return device.owner() != nullptr ? Status() : Code::NotPermitted;
   if (!domain.is_live()) return Code::NotSupported;
   return can_walk(device.unit(), domain.x_config) ? Status() : Code::Invalid;
 }
@@ -216,9 +222,17 @@ Status Core::detach(Device& device) {
 }
 
 Status Core::block_device(Device& device) {
-  TRY(device.unit().block(device.id()));
+  if (const Status blocked = device.unit().block(device.id()); !blocked.ok()) {
+    if (device.x_domain != nullptr && device.x_domain->is_restored()) x_is_reach_unknown = true;
+    return blocked;
+  }
   if (device.x_domain != nullptr) leave(device);
   return {};
+}
+
+bool Core::is_reach_unknown() const {
+  Guard guard(x_mutex);
+  return x_is_reach_unknown;
 }
 
 /// The device's entry leads to @p domain now; its link was taken.
@@ -284,7 +298,10 @@ void Core::put_link(Domain& domain, UnitLink& link) {
 Status Core::settle_link(Domain& domain, UnitLink& link) {
   verify_invariant(link.devices == 0, "a domain id in use is not given back");
   link.is_owed = true;
-  TRY(link.unit->invalidate_domain(tag_of(domain, link)));
+  if (const Status forgotten = link.unit->invalidate_domain(tag_of(domain, link)); !forgotten.ok()) {
+    if (domain.is_restored()) x_is_reach_unknown = true;
+    return forgotten;
+  }
   link.unit->release_did(link.did);
   domain.x_links.remove(link);
   x_memory.heap.destroy(&link);

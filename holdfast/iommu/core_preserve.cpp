@@ -366,7 +366,8 @@ u64 Core::state_hash() const {
   for (const Domain& domain : x_domains) hash_domain(domain, hash);
   for (const Device& device : x_devices) {
     add(device.x_identity.segment | u64{device.id().value} << 16);
-    add(device.x_domain == nullptr ? 0 : device.x_domain->x_top.value | 1);  // 1: also where there is no table
+    add(device.x_domain == nullptr ? 0 : 1);
+    add(device.x_domain == nullptr ? 0 : device.x_domain->x_top.value);
     add(device.x_owner != nullptr ? 1 : 0);
     add(device.x_restored_token ? *device.x_restored_token + 1 : 0);
     add(static_cast<u64>(device.x_state));

@@ -239,6 +239,7 @@ void Core::give_up_incoming(IncomingDevice& incoming, std::string_view reason) {
     // It may still translate: its domain, id and pages stay taken for ever.
     incoming.reason = "it cannot be blocked";
     incoming.is_stuck = true;
+    x_is_reach_unknown = true;
     incoming.domain->is_kept = true;
     report(about(incoming));
     return;
@@ -367,13 +368,11 @@ void Core::check_disjoint() {
 /// that writes to them would make its own translations, or write to what was freed. Error: NoMemory.
 Status Core::check_targets() {
   Vec<Block> tables(x_memory.heap);
-  u64 domains = 0;
+  if (x_incoming.domains.size() < 2) return {};
   for (const IncomingDomain& incoming : x_incoming.domains) {
     if (incoming.domain == nullptr || incoming.domain->x_restored == nullptr) continue;
-    ++domains;
     for (const Block& block : incoming.domain->x_restored->blocks()) TRY(tables.push_back(block));
   }
-  if (domains < 2) return {};
   std::sort(tables.begin(), tables.end(), [](const Block& a, const Block& b) { return a.start < b.start; });
   PhysRange run;  // leaves whose targets adjoin are judged together
   const auto leads_to_table = [&] {

@@ -1,11 +1,11 @@
 // Domain: one address space of devices: a page table, or none (identity), and, on each unit where a device is attached,
 // a domain id.
 //
-// Three sorts. A live domain is made by Core::create_domain() and can be changed. A restored domain is what the
-// previous kernel left: devices translate through it, and that is all; it can be read for comparison, passed on and
-// freed. An identity domain is made by Core::create_identity_domain(): addresses of devices are physical ones, all of
-// memory is theirs, and there is nothing to map, to compare or to hand over.
-// Contract: changes go through the Core; destroyed by Core::destroy_domain() when no device is attached any more.
+// Live, identity or restored. A live domain is made by Core::create_domain() and can be changed. A restored domain is
+// what the previous kernel left: devices translate through it, and that is all; it can be read for comparison, passed
+// on and freed. An identity domain is made by Core::create_identity_domain(): addresses of devices are physical ones,
+// all of memory is theirs, and there is nothing to map, to compare or to hand over. Contract: changes go through the
+// Core; destroyed by Core::destroy_domain() when no device is attached any more.
 #pragma once
 
 #include <optional>
@@ -61,6 +61,8 @@ class Domain {
   /// It has a table that can be changed.
   [[nodiscard]] bool is_live() const { return x_kind == Kind::Live; }
   [[nodiscard]] bool is_identity() const { return x_kind == Kind::Identity; }
+  /// The previous kernel made it.
+  [[nodiscard]] bool is_restored() const { return !is_live() && !is_identity(); }
   /// Of the table; says nothing of an identity domain.
   [[nodiscard]] const pt::TableConfig& config() const { return x_config; }
   /// 0 without a table.

@@ -53,6 +53,20 @@ TEST_F(Identity, HasAnIdOfItsOwnOnEachUnitAndNoTable) {
   EXPECT_TRUE(core().destroy_domain(other).ok());
 }
 
+TEST_F(Identity, IsForOwnersAlone) {
+  Domain& domain = new_identity();
+  core().release_owner(device(device_a), this);
+  EXPECT_EQ(core().attach(device(device_a), domain).code(), Code::NotPermitted);
+  ASSERT_TRUE(core().claim_owner(device(device_a), this).ok());
+  ASSERT_TRUE(core().attach(device(device_a), domain).ok());
+  int vmm = 0;
+  EXPECT_EQ(core().claim_owner(device(device_a), &vmm).code(), Code::Busy);
+  core().release_owner(device(device_a), this);
+  ASSERT_TRUE(core().claim_owner(device(device_a), &vmm).ok());
+  EXPECT_EQ(live(device_a).state, State::Absent) << "memory at large is not handed on";
+  EXPECT_TRUE(core().destroy_domain(domain).ok());
+}
+
 TEST_F(Identity, LeavesNothingBehind) {
   const u64 before = kernel.state_hash();
   Domain& domain = new_identity();

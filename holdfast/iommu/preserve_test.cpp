@@ -256,9 +256,12 @@ TEST_F(Preserve, DomainStaysWhileAPreservedDeviceRefersToIt) {
   ASSERT_TRUE(core().preserve_device(device(device_a), 7).ok());
   EXPECT_EQ(core().unpreserve_domain(domain).code(), Code::Busy);
   core().release_owner(device(device_a), this);  // undone all the same
+  int other = 0;
+  EXPECT_EQ(core().claim_owner(device(device_a), &other).code(), Code::Busy) << "it crosses as it is";
   core().unpreserve_device(device(device_a));
   EXPECT_TRUE(core().unpreserve_domain(domain).ok());
   ASSERT_TRUE(core().claim_owner(device(device_a), this).ok());
+  ASSERT_TRUE(core().attach(device(device_a), domain).ok());
   EXPECT_EQ(kernel.state_hash(), before);
 }
 

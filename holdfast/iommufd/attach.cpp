@@ -121,7 +121,7 @@ bool Iommufd::is_attached(ObjectId id) const {
 bool Iommufd::is_on_restored(ObjectId id) const {
   Guard guard(x_mutex);
   const auto* device = x_objects.find<DeviceObject>(id);
-  return device != nullptr && device->device->domain() != nullptr && !device->device->domain()->is_live();
+  return device != nullptr && device->device->domain() != nullptr && device->device->domain()->is_restored();
 }
 
 Result<Iommufd::Attachment> Iommufd::preserve_device(ObjectId id, u64 owner_token) {

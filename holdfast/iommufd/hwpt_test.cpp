@@ -244,6 +244,16 @@ TEST_F(SilentUnitTest, KeepsWhatItMayStillReachWhenAMapFails) {
   EXPECT_EQ(pins(), 1u);
 }
 
+TEST_F(SilentUnitTest, AbandonsNothingThatItNeverSaw) {
+  machine.hardware.answers = false;
+  ASSERT_EQ(machine->unmap(fd, ioas, 1 * gib, 4 * kib), Code::TimedOut);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(map(2 * gib, 4 * kib), Code::TimedOut) << "a flush is owed";
+  EXPECT_EQ(pins(), 1u) << "of the area that is still there";
+  machine.hardware.answers = true;
+  EXPECT_EQ(machine->unmap(fd, ioas, 1 * gib, 4 * kib), Code::Ok);
+  EXPECT_EQ(pins(), 0u);
+}
+
 TEST_F(SilentUnitTest, KeepsAnAreaThatItDoesNotForget) {
   machine.hardware.answers = false;
   EXPECT_EQ(machine->unmap(fd, ioas, 1 * gib, 4 * kib), Code::TimedOut);

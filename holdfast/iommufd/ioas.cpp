@@ -108,6 +108,7 @@ Result<u64> Ioas::map(MapRequest request) {
   if (request.prot == pt::Prot::None) return Code::Invalid;
   TRY(check_file(request));
   TRY_ASSIGN(const u64 iova, place(request));
+  for (Hwpt* hwpt : x_hwpts) TRY(x_core.settle(*hwpt->domain));  // nothing of this map reaches hardware that is silent
 
   const u64 index = first_area_from(iova);
   auto& memory = *luo::file_cast<memfd::MemFile>(request.file.get());
@@ -117,10 +118,12 @@ Result<u64> Ioas::map(MapRequest request) {
   Reach left = Reach::None;
   const Status status = fill(x_areas[index], left);
   if (status.ok()) return iova;
-  if (left == Reach::None)
+  if (left == Reach::None) {
     drop_area(index);
-  else
+  } else {
+    say_abandoned();
     abandon_area(index);
+  }
   return status.code();
 }
 
@@ -130,13 +133,17 @@ void Ioas::drop_area(u64 index) {
 }
 
 void Ioas::abandon_area(u64 index) {
-  x_memory.world.log(LogLevel::Error, "iommufd: a unit does not answer; memory that it may still reach stays taken");
   static_cast<void>(x_areas[index].file.detach());
   x_areas.erase(index);
 }
 
 void Ioas::abandon_areas() {
+  if (!x_areas.empty()) say_abandoned();
   while (!x_areas.empty()) abandon_area(x_areas.size() - 1);
+}
+
+void Ioas::say_abandoned() const {
+  x_memory.world.log(LogLevel::Error, "iommufd: a unit does not answer; memory that it may still reach stays taken");
 }
 
 /// Every page table or none. @p left: what hardware may know of it after a failure.

@@ -2,10 +2,11 @@
 // them.
 //
 // Contract: a map reaches every hardware page table or none. An area is unmapped whole or not at all, and an unmap that
-// would split one changes nothing. While a page table of it is preserved the address space is immutable (Busy).
-// An area remembers the seals its file had when it was mapped, pins the file and holds a reference. Where a unit does
-// not say that it has forgotten an area that goes, pin and reference stay for good: the memory is nobody else's.
-// Threads: under the iommufd's mutex. Failure: Result; what failed changed nothing, unless it says otherwise.
+// would split one changes nothing. (Where a unit does not answer an unmap, the area stays, and tables may have lost
+// it.) While a page table of it is preserved the address space is immutable (Busy). An area remembers the seals its
+// file had when it was mapped, pins the file and holds a reference. Where a unit does not say that it has forgotten an
+// area that goes, pin and reference stay for good: the memory is nobody else's. Threads: under the iommufd's mutex.
+// Failure: Result; what failed changed nothing, unless it says otherwise.
 #pragma once
 
 #include <optional>
@@ -66,7 +67,7 @@ class Ioas final : public Object {
     std::optional<u64> fixed_iova;  // else the first that fits
   };
   /// The IOVA. Errors: Busy (immutable), Invalid, Overflow, Exists, NoSpace, NotPermitted (write to what is sealed),
-  /// NoMemory.
+  /// NoMemory; TimedOut, Io (nothing is mapped, but the file may stay taken).
   Result<u64> map(MapRequest request);
   /// Every area inside [iova, iova + length); the bytes that were mapped. Errors: Busy, Invalid, Overflow, NotFound
   /// (nothing there, or an area is covered in part); those of iommu::Core::unmap: what was unmapped before stays so.
@@ -105,6 +106,8 @@ class Ioas final : public Object {
   [[nodiscard]] u64 state_hash() const;
 
  private:
+  /// Whether hardware may have seen an area that could not be mapped.
+  enum class Reach : u8 { None, Perhaps };
   struct Reservation {
     IovaSpan span;
     const Object* owner = nullptr;
@@ -119,12 +122,11 @@ class Ioas final : public Object {
   Result<u64> place_anywhere(u64 offset, u64 length) const;
   Status reserve(IovaSpan span, const Object& owner);
   void release(const Object& owner);
-  /// Hardware that an area was given to, and may be again.
-  enum class Reach : u8 { None, Perhaps };
   Status fill(const Area& area, Reach& left);
   Status clear(const Area& area);
   void drop_area(u64 index);
   void abandon_area(u64 index);
+  void say_abandoned() const;
   [[nodiscard]] Status check_alignment(u64 alignment) const;
 
   Memory& x_memory;

@@ -2,8 +2,7 @@
 // in freeze.cpp, the files in device.cpp.
 #include "holdfast/luo/orchestrator.hpp"
 
-#include <array>
-
+#include "holdfast/base/text_line.hpp"
 #include "holdfast/kho/fdt.hpp"
 #include "holdfast/kho/state_hash.hpp"
 #include "holdfast/luo/device.hpp"
@@ -243,22 +242,15 @@ void Orchestrator::hash_records(kho::StateHash& hash) const {
 }
 
 void Orchestrator::say(LogLevel level, std::string_view what, std::string_view name, Code why) const {
-  std::array<char, 200> text{};
-  size_t length = 0;
-  const auto put = [&](std::string_view part) {
-    for (char c : part)
-      if (length < text.size()) text[length++] = c >= ' ' && c <= '~' ? c : '?';
-  };
-  put("LUO: ");
-  put(what);
-  put(" '");
-  put(name);
-  put("'");
-  if (why != Code::Ok) {
-    put(": ");
-    put(errno_name(why));
+  TextLine line;
+  line.text("LUO: ").text(what).text(" '");
+  for (const char c : name) {  // a name of user space's, or of another kernel's
+    const char shown = c >= ' ' && c <= '~' ? c : '?';
+    line.text({&shown, 1});
   }
-  x_memory.world.log(level, {text.data(), length});
+  line.text("'");
+  if (why != Code::Ok) line.text(": ").text(errno_name(why));
+  x_memory.world.log(level, line.view());
 }
 
 }  // namespace holdfast::luo

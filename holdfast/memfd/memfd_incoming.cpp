@@ -138,6 +138,10 @@ void MemfdHandler::free_contents(u64 data) {
     x_memory.world.log(LogLevel::Warning, "memfd: a damaged record and its memory are left to be reclaimed");
     return;
   }
+  if (x_core.is_reach_unknown()) {
+    x_memory.world.log(LogLevel::Error, "memfd: a unit does not answer; memory that it may still reach stays taken");
+    return;
+  }
   for (const Extent& extent : contents->extents) {
     x_memory.world.guest_memory(extent.range(), GuestMemory::Revoked);
     x_handover.restore_free(extent.start);

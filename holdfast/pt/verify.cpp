@@ -126,6 +126,7 @@ class Verifier {
     sum += table_digest<F>(table, level, words);
     x_run = {};
     if (check_leaves<Targets::InRuns>(words, table, level).ok() && is_allowed(x_run)) return {};
+    x_report.reason = VerifyReason::None;
     return check_leaves<Targets::OneByOne>(words, table, level);
   }
 

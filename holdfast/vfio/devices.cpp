@@ -25,6 +25,7 @@ Result<luo::FileRef> Devices::open_device(u64 number) {
   Slot& slot = x_slots[number];
   if (slot.incoming || slot.device().state() != iommu::Device::State::Normal) return Code::Busy;
   if (slot.files == 0) {
+    if (slot.device().owner() != nullptr) return Code::Busy;  // a driver of the kernel's own
     const Status reset = x_pci.reset(*slot.function);
     if (!reset.ok() && reset.code() != Code::NotSupported) return reset.code();
   }
@@ -42,7 +43,7 @@ void Devices::for_each(kho::Visitor<Slot&> visit) {
 }
 
 void Devices::file_closed(Slot& slot) {
-  if (--slot.files != 0 || slot.incoming) return;
+  if (--slot.files != 0 || slot.incoming || slot.device().owner() != nullptr) return;
   x_pci.set_bus_master(*slot.function, pci::BusMaster::Off);
   const Status reset = x_pci.reset(*slot.function);
   if (!reset.ok() && reset.code() != Code::NotSupported)

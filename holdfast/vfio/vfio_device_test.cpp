@@ -37,6 +37,24 @@ TEST_F(VfioDeviceTest, TheFirstOpenResetsTheFunction) {
   EXPECT_EQ(machine->vfio_devices.open_device(3).code(), Code::NotFound);
 }
 
+TEST_F(VfioDeviceTest, ADeviceOfTheKernelsOwnDriverIsLeftAlone) {
+  int driver = 0;
+  iommu::Device& device = machine->device_of(fd).slot().device();
+  machine->close(fd);
+  const u32 resets = endpoint().resets;
+  ASSERT_TRUE(machine->core.claim_owner(device, &driver).ok());
+  EXPECT_EQ(machine->vfio_devices.open_device(0).code(), Code::Busy);
+  EXPECT_EQ(endpoint().resets, resets);
+  machine->core.release_owner(device, &driver);
+  const i32 open = machine->open_device(0);  // and one that is opened before the driver comes
+  ASSERT_TRUE(machine->core.claim_owner(device, &driver).ok());
+  u32 id = 0;
+  EXPECT_EQ(machine->bind(open, iommufd, id), Code::Busy);
+  machine->close(open);
+  EXPECT_EQ(endpoint().resets, resets + 1) << "by the open alone";
+  machine->core.release_owner(device, &driver);
+}
+
 TEST_F(VfioDeviceTest, NothingWorksBeforeItIsBound) {
   u32 pt = 1;
   EXPECT_EQ(machine->attach(fd, pt), Code::Invalid);

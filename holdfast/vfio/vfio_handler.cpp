@@ -145,7 +145,7 @@ Result<u64> VfioHandler::pass_on(luo::File* retrieved, u64 data) {
 Result<u64> VfioHandler::pass_on_device(Record record, Slot& slot) {
   if (record.is_attached != 0) {
     const iommu::Domain* domain = slot.device().domain();
-    if (domain == nullptr || domain->is_live()) return u64{0};
+    if (domain == nullptr || !domain->is_restored()) return u64{0};
     TRY(x_core.preserve_device(slot.device(), record.iommufd_token));
     record.domain_phys = domain->record().value;
   }

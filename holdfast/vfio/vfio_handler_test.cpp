@@ -350,6 +350,17 @@ TEST_F(VfioLiveUpdate, TheAdministratorMayDropEverything) {
   EXPECT_EQ(machine->bind(fd, machine->open_iommufd(), ids[0]), Code::Ok);
 }
 
+TEST_F(VfioLiveUpdate, WhatIsDroppedUnderASilentUnitStaysTaken) {
+  jump();
+  const u64 granted = machine->world.granted.size();
+  ASSERT_GT(granted, 0u);
+  machine.hardware.answers = false;
+  ASSERT_TRUE(machine->drop_session("vm").ok());
+  EXPECT_EQ(machine->world.granted.size(), granted) << "devices may still write there";
+  EXPECT_GT(unrestored(), 0u);
+  machine.hardware.answers = true;
+}
+
 TEST_F(VfioLiveUpdate, ADeviceThatIsDroppedUnderAnOpenFileIsGoneFromIt) {
   jump();
   retrieve_all();

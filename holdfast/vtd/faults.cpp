@@ -2,7 +2,7 @@
 
 #include <span>
 
-#include "holdfast/vtd/log_line.hpp"
+#include "holdfast/vtd/unit_line.hpp"
 
 namespace holdfast::vtd {
 

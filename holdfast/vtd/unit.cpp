@@ -185,6 +185,7 @@ void VtdUnit::mask_events() {
 
 Status VtdUnit::invalidate(const iommu::CacheTag& tag, const pt::Gather& gather) {
   if (gather.empty()) return {};
+  verify_invariant(tag.kind == iommu::EntryKind::Tables, "a domain without tables has no changes to forget");
   const TableChange change = gather.tables_changed() ? TableChange::Tables : TableChange::LeavesOnly;
   const bool first_stage = tag.format == Format::X86FirstStage;
   const u64 per_range = first_stage ? x_rid_pasids.values().size() : 1;

@@ -26,10 +26,10 @@
 #include "holdfast/vtd/domain_ids.hpp"
 #include "holdfast/vtd/entry_writer.hpp"
 #include "holdfast/vtd/invalidation_queue.hpp"
-#include "holdfast/vtd/log_line.hpp"
 #include "holdfast/vtd/pasid_tables.hpp"
 #include "holdfast/vtd/replacement.hpp"
 #include "holdfast/vtd/rid_pasids.hpp"
+#include "holdfast/vtd/unit_line.hpp"
 
 namespace holdfast::vtd {
 

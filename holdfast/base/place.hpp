@@ -5,7 +5,7 @@
 #include <new>
 #include <utility>
 
-namespace host {
+namespace holdfast {
 
 template <class T>
 struct Place {
@@ -17,4 +17,4 @@ struct Place {
   }
 };
 
-}  // namespace host
+}  // namespace holdfast
