@@ -78,6 +78,7 @@ Outcome run_refusal(const Bench& bench, const Refusal& refusal) {
   check_end(machine, bench, outcome, {refusal.status});
   const std::vector<Line> lines = machine.serial().lines();
   outcome.expect("the kernel says why", says(lines, refusal.said), fmt::format("\"{}\"", refusal.said));
+  outcome.tell(fmt::format("\"{}\"", refusal.said));
   if (refusal.status == Status::UpdateRefused) check_that_devices_went_on(lines, outcome);
   if (!setup.next_image.empty()) std::filesystem::remove(setup.next_image);
   return outcome.ended();
