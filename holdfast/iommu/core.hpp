@@ -122,10 +122,10 @@ class Core {
   void release_owner(Device& device, const void* owner);
 
   /// Blocked -> @p domain, or from one domain to another with no moment in between. The same domain again is fine.
-  /// Errors: Busy (device or domain preserved), Corrupt (device quarantined), NotPermitted (restored, or for an
-  /// identity domain, and not claimed),
-  /// NotSupported (shared device; a restored domain takes no device; the unit has no pass-through for an identity
-  /// domain), Invalid (the unit cannot walk these tables), NoSpace (domain ids), NoMemory, TimedOut, Io.
+  /// Errors: Busy (device or domain preserved), Corrupt (device quarantined), NotPermitted (not claimed, and restored
+  /// or for an identity domain), NotSupported (shared device; a restored domain takes no device; the unit has no
+  /// pass-through for an identity domain), Invalid (the unit cannot walk these tables), NoSpace (domain ids), NoMemory,
+  /// TimedOut, Io.
   Status attach(Device& device, Domain& domain);
   /// -> blocked. Fine if blocked already. Errors: Busy (preserved), NotPermitted (restored and not claimed), TimedOut,
   /// Io.
