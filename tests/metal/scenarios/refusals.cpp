@@ -14,11 +14,11 @@ std::filesystem::path changed_image(const MachineSetup& setup) {
 
 /// Nothing was lost: sound went on, the transfer that was to cross the jump ended, and one kernel reached the goal of
 /// the whole run.
-void check_that_devices_went_on(const std::vector<Line>& lines, Outcome& outcome) {
+void check_that_devices_went_on(const std::vector<Line>& lines, bool has_sound, Outcome& outcome) {
   constexpr u64 transfers_of_the_run = 6;
   if (const auto refused = find_line(lines, outcome, "refused", ""))
     check_fields(*refused, outcome, {{"generation", 0}});
-  if (const auto sound = find_line(lines, outcome, "total", "hda")) {
+  if (const auto sound = has_sound ? find_line(lines, outcome, "total", "hda") : std::nullopt) {
     check_fields(*sound, outcome, {{"stale", 0}});
     outcome.expect_more("buffers gone round", sound->number("wraps").value_or(0), 2);
   }
@@ -33,7 +33,10 @@ void check_that_devices_went_on(const std::vector<Line>& lines, Outcome& outcome
 const std::vector<Refusal>& refusals() {
   static const std::vector<Refusal> all{
       {"no next image", Status::UpdateRefused, "the next image cannot be used: there is none",
-       [](const Bench&, MachineSetup& setup) { setup.next = NextImage::None; }},
+       [](const Bench&, MachineSetup& setup) {
+         setup.next = NextImage::None;
+         setup.vmm_words = "edu updates=2";  // alone, or the others give it time to reach its goal before the refusal
+       }},
       {"next image too large", Status::UpdateRefused,
        "the next image cannot be used: it does not fit into the place for images in scratch",
        [](const Bench& bench, MachineSetup& setup) {
@@ -79,7 +82,8 @@ Outcome run_refusal(const Bench& bench, const Refusal& refusal) {
   const std::vector<Line> lines = machine.serial().lines();
   outcome.expect("the kernel says why", says(lines, refusal.said), fmt::format("\"{}\"", refusal.said));
   outcome.tell(fmt::format("\"{}\"", refusal.said));
-  if (refusal.status == Status::UpdateRefused) check_that_devices_went_on(lines, outcome);
+  if (refusal.status == Status::UpdateRefused)
+    check_that_devices_went_on(lines, setup.vmm_words.starts_with("hda"), outcome);
   if (!setup.next_image.empty()) std::filesystem::remove(setup.next_image);
   return outcome.ended();
 }
