@@ -34,8 +34,9 @@ void print_kept_log() {
   page.log_bytes = page.log_lost_bytes = 0;  // first: an exception in here must not come here again and again
   print(kept);
   if (lost == 0) return;
-  TextLine line;  // they end within a line
-  print_line(line.text("\nkernel: ").number(lost).text(" bytes of log are lost").view());
+  TextLine line;
+  print_line(
+      line.text("\nkernel: ").number(lost).text(" bytes of log are lost").view());  // what is kept ends within a line
 }
 
 }  // namespace metal

@@ -79,8 +79,12 @@ void MetalWorld::log(LogLevel level, std::string_view message) {
   TextLine start;
   start.text("kernel ").number(boot_page().generation).text(": ").text(name_of(level)).text(": ");
   const bool is_kept = is_blackout();
-  for (const std::string_view piece : {start.view(), message, std::string_view("\n")})
-    is_kept ? keep_log(piece) : print(piece);
+  for (const std::string_view piece : {start.view(), message, std::string_view("\n")}) {
+    if (is_kept)
+      keep_log(piece);
+    else
+      print(piece);
+  }
 }
 
 void MetalWorld::phase(Phase phase, const TouchCounts& touched) {

@@ -349,8 +349,8 @@ class Core {
   AttestFlb x_attest_flb;
   bool x_has_incoming_records = false;  // not finished
   bool x_has_incoming_attest = false;
-  bool x_is_reach_unknown = false;
-  u32 x_set_aside = 0;  // Frame::mark of incoming pages that are ours and no tables; 0: none yet
+  bool x_is_reach_unknown = false;  // stays: a unit that answers again does not say what it did meanwhile
+  u32 x_set_aside = 0;              // Frame::mark of incoming pages that are ours and no tables; 0: none yet
   bool x_is_freezing = false;
   Vec<SourceId> x_keep;  // prepare_freeze(): preserved devices, unit by unit
   u64 x_generation = 0;  // of the freeze

@@ -4,8 +4,8 @@
 // Live, identity or restored. A live domain is made by Core::create_domain() and can be changed. A restored domain is
 // what the previous kernel left: devices translate through it, and that is all; it can be read for comparison, passed
 // on and freed. An identity domain is made by Core::create_identity_domain(): addresses of devices are physical ones,
-// all of memory is theirs, and there is nothing to map, to compare or to hand over. Contract: changes go through the
-// Core; destroyed by Core::destroy_domain() when no device is attached any more.
+// all of memory is theirs, and there is nothing to map, to compare or to hand over.
+// Contract: changes go through the Core; destroyed by Core::destroy_domain() when no device is attached any more.
 #pragma once
 
 #include <optional>

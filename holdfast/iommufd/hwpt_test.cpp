@@ -254,6 +254,23 @@ TEST_F(SilentUnitTest, AbandonsNothingThatItNeverSaw) {
   EXPECT_EQ(pins(), 0u);
 }
 
+TEST_F(SilentUnitTest, KeepsWhatOneOfTwoPageTablesHadWhenTheOtherFails) {
+  machine->hwpt(fd, device, ioas);
+  ASSERT_EQ(pins(), 1u);
+  u32 abandoned = 0;
+  for (u64 k = 1;; ++k) {
+    Code code = Code::Ok;
+    machine.hardware.answers = false;  // a fresh mapping asks nothing of it, taking one away does
+    const bool failed = machine->world.failing(k, [&] { code = map(u64{64} * gib, 4 * kib); });
+    machine.hardware.answers = true;
+    if (!failed) break;
+    ASSERT_EQ(code, Code::NoMemory) << "allocation " << k;
+    ASSERT_GE(pins(), 1u + abandoned);
+    abandoned = pins() - 1;
+  }
+  EXPECT_GT(abandoned, 0u) << "the first page table had it";
+}
+
 TEST_F(SilentUnitTest, KeepsAnAreaThatItDoesNotForget) {
   machine.hardware.answers = false;
   EXPECT_EQ(machine->unmap(fd, ioas, 1 * gib, 4 * kib), Code::TimedOut);

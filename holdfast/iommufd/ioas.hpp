@@ -3,10 +3,10 @@
 //
 // Contract: a map reaches every hardware page table or none. An area is unmapped whole or not at all, and an unmap that
 // would split one changes nothing. (Where a unit does not answer an unmap, the area stays, and tables may have lost
-// it.) While a page table of it is preserved the address space is immutable (Busy). An area remembers the seals its
-// file had when it was mapped, pins the file and holds a reference. Where a unit does not say that it has forgotten an
-// area that goes, pin and reference stay for good: the memory is nobody else's. Threads: under the iommufd's mutex.
-// Failure: Result; what failed changed nothing, unless it says otherwise.
+// it.) While a page table of it is preserved the address space is immutable (Busy).
+// An area remembers the seals its file had when it was mapped, pins the file and holds a reference. Where a unit does
+// not say that it has forgotten an area that goes, pin and reference stay for good: the memory is nobody else's.
+// Threads: under the iommufd's mutex. Failure: Result; what failed changed nothing, unless it says otherwise.
 #pragma once
 
 #include <optional>

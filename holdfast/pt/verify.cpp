@@ -202,7 +202,7 @@ class Verifier {
   VerifyReport& x_report;
   u32 x_generation;
   u64 x_met = 0;
-  PhysRange x_run;   // of leaves one after the other, whose targets are too: not judged yet
+  PhysRange x_run;   // targets that adjoin, of leaves of one table; not judged yet
   u64 x_newest = 0;  // chain of stamped tables through Frame::link; page 0 is never a table
 };
 
