@@ -111,22 +111,9 @@ class FirstStageTest : public testing::Test {
   static Pairing pairing(const EntrySpec& spec) {
     return {spec.format == first ? 1u : 2u, spec.top.value, spec.did.value};
   }
-  /// Everything that fetches in pieces, each at any moment, may put together while @p change runs; a completed
-  /// invalidation leaves no older fetch under way.
   std::set<Pairing> watch(const std::function<void()>& change) {
     std::set<Pairing> seen;
-    std::vector<EntryPieces> pictures{live()};
-    hardware().on_descriptor = [&](const Quad& one) {
-      if ((one.lo & 0xf) == 6 || (one.lo & 0xf) == 2) pictures.assign(1, live());
-    };
-    world.on_step = [&] {
-      pictures.push_back(live());
-      for (const EntryPieces& a : pictures)
-        for (const EntryPieces& b : pictures) seen.insert(pairing({a[0], b[1], a[2], b[3]}));
-    };
-    change();
-    world.on_step = nullptr;
-    hardware().on_descriptor = nullptr;
+    watch_fetches(world, [&] { return live(); }, [&](const EntryPieces& one) { seen.insert(pairing(one)); }, change);
     return seen;
   }
 

@@ -78,22 +78,9 @@ class PassThrough : public testing::TestWithParam<Mode> {
     const u64 type = pieces[0].lo >> 6 & 7;
     return {type, (type == 1 ? pieces[1].lo : pieces[0].lo) & ~u64{0xfff}, pieces[0].hi & 0xffff};
   }
-  /// Everything that fetches in pieces, each at any moment, may put together while @p change runs; a completed
-  /// invalidation leaves no older fetch under way.
   std::set<Meaning> watch(const std::function<void()>& change) {
     std::set<Meaning> seen;
-    std::vector<EntryPieces> pictures{live()};
-    hardware().on_descriptor = [&](const Quad& one) {
-      if ((one.lo & 0xf) == 6 || (one.lo & 0xf) == 2) pictures.assign(1, live());
-    };
-    world.on_step = [&] {
-      pictures.push_back(live());
-      for (const EntryPieces& a : pictures)
-        for (const EntryPieces& b : pictures) seen.insert(meaning({a[0], b[1], a[2], b[3]}));
-    };
-    change();
-    world.on_step = nullptr;
-    hardware().on_descriptor = nullptr;
+    watch_fetches(world, [&] { return live(); }, [&](const EntryPieces& one) { seen.insert(meaning(one)); }, change);
     return seen;
   }
 

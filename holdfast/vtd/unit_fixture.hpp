@@ -4,8 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "holdfast/vtd/test_hardware.hpp"
 #include "holdfast/vtd/unit.hpp"
@@ -89,6 +91,24 @@ class TestKernel {
 
 inline std::string mode_name(const testing::TestParamInfo<Mode>& info) {
   return info.param == Mode::Legacy ? "Legacy" : "Scalable";
+}
+
+/// Calls @p fetched with everything that hardware, which fetches an entry in pieces and each at any moment, may put
+/// together of @p live while @p change runs. A completed invalidation leaves no older fetch under way.
+inline void watch_fetches(HardwareWorld& world, const std::function<EntryPieces()>& live,
+                          const std::function<void(const EntryPieces&)>& fetched, const std::function<void()>& change) {
+  std::vector<EntryPieces> pictures{live()};
+  world.unit().on_descriptor = [&](const Quad& one) {
+    if ((one.lo & 0xf) == 6 || (one.lo & 0xf) == 2) pictures.assign(1, live());
+  };
+  world.on_step = [&] {
+    pictures.push_back(live());
+    for (const EntryPieces& a : pictures)
+      for (const EntryPieces& b : pictures) fetched({a[0], b[1], a[2], b[3]});
+  };
+  change();
+  world.on_step = nullptr;
+  world.unit().on_descriptor = nullptr;
 }
 
 }  // namespace holdfast::vtd
