@@ -320,6 +320,32 @@ LeafWord find_leaf(Update& update, const Domain& domain, u64 index) {
   return {table, words, std::find_if(words, words + 512, is_used) + index};
 }
 
+/// @p to becomes what the leaf maps; the checksums are right.
+void redirect(const LeafWord& at, PhysAddr to, abi::attest::DomainAttest& attest) {
+  attest.checksum_root -= pt::table_digest<pt::VtdSecondStage>(at.table, 0, {at.words, 512});
+  *at.leaf = to.value | 3;
+  attest.checksum_root += pt::table_digest<pt::VtdSecondStage>(at.table, 0, {at.words, 512});
+  attest.checksum = abi::checksum_of(attest);
+}
+
+// The one domain that is left has nobody's tables to fear, but pages of one that failed after it was looked at.
+TEST(Untrusted, LeafThatLeadsToTheBlockListOfADomainThatFailedIsRefused) {
+  Update update(u64{16} << 20);
+  update.jump();
+  const Records records(update);
+  const DirectMap& map = update.old.memory().map;
+  const auto attest_of = [&](PhysAddr record) {
+    return map.at<abi::attest::DomainAttest>(records.attest_of<abi::attest::DomainAttest>(records.heads[4], record));
+  };
+  const PhysAddr list(attest_of(update.own_record)->block_list);
+  map.at<abi::attest::BlockListPage>(list)->checksum ^= 1;
+  redirect(find_leaf(update, *update.shared, 0), list, *attest_of(update.shared_record));
+  Kernel& kernel = update.live();
+  for (PhysAddr record : {update.shared_record, update.own_record})
+    EXPECT_EQ(kernel.core().find_restored(record).code(), Code::Corrupt);
+  for (SourceId id : Update::preserved()) EXPECT_TRUE(update.is_blocked(id));
+}
+
 TEST(Untrusted, LeafThatLeadsToTablesVerifiedLaterIsRefused) {
   const u64 pages = Update().guest.size_bytes / page_size_bytes;
   for (u64 index = 0; index < pages; ++index) {
@@ -329,11 +355,7 @@ TEST(Untrusted, LeafThatLeadsToTablesVerifiedLaterIsRefused) {
     const Records records(update);
     auto& attest = *update.old.memory().map.at<abi::attest::DomainAttest>(
         records.attest_of<abi::attest::DomainAttest>(records.heads[4], update.shared_record));
-    const LeafWord at = find_leaf(update, *update.shared, index);
-    attest.checksum_root -= pt::table_digest<pt::VtdSecondStage>(at.table, 0, {at.words, 512});
-    *at.leaf = update.own->top().value | 3;
-    attest.checksum_root += pt::table_digest<pt::VtdSecondStage>(at.table, 0, {at.words, 512});
-    attest.checksum = abi::checksum_of(attest);
+    redirect(find_leaf(update, *update.shared, index), update.own->top(), attest);
     Kernel& kernel = update.live();
     EXPECT_EQ(kernel.core().find_restored(update.shared_record).code(), Code::Corrupt);
     EXPECT_TRUE(kernel.core().find_restored(update.own_record).ok());
